@@ -1,0 +1,1 @@
+//! Trades, candles, intervals, marks, the Avro binding and the pipeline configuration.
