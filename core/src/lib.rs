@@ -1,1 +1,16 @@
 //! Trades, candles, intervals, marks, the Avro binding and the pipeline configuration.
+//!
+//! Bytes and values in, values out: no I/O, no clock, no async, no randomness.
+//! One trade's way: [`avro`] bytes -> [`trade::Trade`] -> [`builder::Builder`] -> [`candle::Candle`].
+
+pub mod avro;
+pub mod builder;
+pub mod candle;
+pub mod checkpoint;
+pub mod config;
+pub mod decimal;
+pub mod interval;
+pub mod mark;
+pub mod partitioner;
+pub mod symbol;
+pub mod trade;
