@@ -9,7 +9,12 @@
 
 use std::sync::LazyLock;
 
-use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value};
+use apache_avro::{
+    Schema,
+    reader::datum::GenericDatumReader,
+    schema_compatibility::{Compatibility, SchemaCompatibility},
+    types::Value,
+};
 
 use crate::trade::{InvalidTrade, Trade, TradeRecord};
 
@@ -134,7 +139,7 @@ impl TradeSchema {
         if same_layout(&schema, &TRADE_SCHEMA) {
             return Ok(Self(Writer::Ours));
         }
-        apache_avro::schema_compatibility::SchemaCompatibility::can_read(&schema, &TRADE_SCHEMA)
+        SchemaCompatibility::can_read(&schema, &TRADE_SCHEMA)
             .map_err(|e| SchemaError::Incompatible(e.to_string()))?;
         Ok(Self(Writer::Other(Box::new(schema))))
     }
@@ -155,6 +160,21 @@ impl TradeSchema {
         };
         record.trade.check()?;
         Ok(with(record))
+    }
+}
+
+/// Whether two versions of a schema can each read what the other wrote; the error says what stands against it.
+pub fn check_evolution(existing: &str, new: &str) -> Result<(), String> {
+    if nesting(existing) > SCHEMA_DEPTH_MAX || existing.len() > SCHEMA_BYTES_MAX {
+        return Err("the registered schema is larger or deeper than any schema of a trade".to_owned());
+    }
+    let parse = |json: &str| Schema::parse_str(json).map_err(|e| e.to_string());
+    match SchemaCompatibility::mutual_read(&parse(existing)?, &parse(new)?) {
+        Ok(Compatibility::Full) => Ok(()),
+        Ok(Compatibility::Partial) => {
+            Err("only some records of one schema can be read with the other".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -403,6 +423,14 @@ mod tests {
         assert!(matches!(TradeSchema::parse(&"[".repeat(40)), Err(SchemaError::TooLarge { depth: 40, .. })));
         let long = format!(r#""{}""#, "x".repeat(SCHEMA_BYTES_MAX));
         assert!(matches!(TradeSchema::parse(&long), Err(SchemaError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_field_without_default_breaks_the_evolution_of_the_schema() {
+        let venue = r#"{"name": "venue", "type": "string"}, {"name": "id","#;
+        let with_default = venue.replace("\"string\"", "\"string\", \"default\": \"\"");
+        assert_eq!(check_evolution(&evolved(r#"{"name": "id","#, &with_default), TRADE_SCHEMA_JSON), Ok(()));
+        assert!(check_evolution(&evolved(r#"{"name": "id","#, venue), TRADE_SCHEMA_JSON).is_err());
     }
 
     #[test]

@@ -1,1 +1,9 @@
-//! Producer and consumer of the candle pipeline.
+//! Producer and consumer of the candle pipeline: trades of an exchange -> Kafka -> candles in InfluxDB.
+//!
+//! One trade's way: `exchange` (socket, history) -> `producer` (order, completeness) -> Kafka -> `consumer`
+//! (raw point, candle builder) -> `sink` (InfluxDB). `runtime` is what both processes share. Nothing here knows
+//! Kubernetes.
+
+pub mod kafka;
+pub mod registry;
+pub mod runtime;
