@@ -1,1 +1,3 @@
-//! What tests and the demo run against.
+//! What tests and the demo run against: exchange simulator, in-process doubles and the real servers.
+
+pub mod doubles;

@@ -4,6 +4,8 @@
 //! (raw point, candle builder) -> `sink` (InfluxDB). `runtime` is what both processes share. Nothing here knows
 //! Kubernetes.
 
+pub mod consumer;
 pub mod kafka;
 pub mod registry;
 pub mod runtime;
+pub mod sink;
