@@ -1,1 +1,3 @@
 //! What tests and the demo run against.
+
+pub mod exchange;
