@@ -214,8 +214,11 @@ impl Conn {
         }
     }
 
-    /// Ends the connection after what is queued.
+    /// Ends the connection: after what is queued, but a reset at once.
     pub fn end(&mut self, how: CutHow) {
+        if how == CutHow::Reset {
+            self.shared.kill.cancel();
+        }
         self.batch.push(Out::End(how));
         self.flush();
     }

@@ -14,6 +14,8 @@ use super::market::Range;
 const LOG_MAX: usize = 100_000;
 /// Garbage frames of one fault at most.
 const GARBAGE_MAX: u32 = 10_000;
+/// History holes of one symbol at most.
+const HOLES_MAX: usize = 10_000;
 /// REST faults in force at once; the oldest goes first.
 const REST_MAX: usize = 100;
 
@@ -84,20 +86,22 @@ impl Core {
             Fault::Cut { conn, how } => self.each_conn(*conn, |c| c.end(*how))?,
             Fault::Silence { conn, for_ms } => self.silence(*conn, *for_ms)?,
             Fault::Lose { frame, symbol, conn, count } => {
-                self.pend(Want::Lose(*frame), symbol, *conn, *count)?
+                self.pend(Want::Lose(*frame), symbol.as_deref(), *conn, *count)?;
             }
             Fault::Omit { frame, symbol, conn, count } => {
-                self.pend(Want::Omit(*frame), symbol, *conn, *count)?
+                self.pend(Want::Omit(*frame), symbol.as_deref(), *conn, *count)?;
             }
             Fault::Duplicate { frame, symbol, count, same_seq } => {
-                self.pend(Want::Duplicate(*frame, *same_seq), symbol, None, *count)?;
+                self.pend(Want::Duplicate(*frame, *same_seq), symbol.as_deref(), None, *count)?;
             }
             Fault::Reorder { within_ms, symbol, count } => {
-                self.pend(Want::Reorder(*within_ms), symbol, None, *count)?
+                self.pend(Want::Reorder(*within_ms), symbol.as_deref(), None, *count)?;
             }
-            Fault::Delay { by_ms, symbol, count } => self.pend(Want::Delay(*by_ms), symbol, None, *count)?,
+            Fault::Delay { by_ms, symbol, count } => {
+                self.pend(Want::Delay(*by_ms), symbol.as_deref(), None, *count)?;
+            }
             Fault::Garbage { kind, symbol, count, replace: true } => {
-                self.pend(Want::Garbage(*kind), symbol, None, *count)?;
+                self.pend(Want::Garbage(*kind), symbol.as_deref(), None, *count)?;
             }
             Fault::Garbage { kind, symbol, count, replace: false } => {
                 self.insert_garbage(*kind, symbol.as_deref(), *count)?;
@@ -132,6 +136,7 @@ impl Core {
         match fault {
             Fault::HistoryHole { symbol, start_ms, end_ms } => {
                 for i in self.indexes(symbol.as_deref())? {
+                    ensure!(self.symbols[i].holes.len() < HOLES_MAX, "more than {HOLES_MAX} history holes");
                     self.symbols[i].holes.push((*start_ms, *end_ms));
                     self.truth.hole(&self.symbols[i].name, *start_ms, *end_ms);
                 }
@@ -155,7 +160,8 @@ impl Core {
     fn each_conn(&mut self, only: Option<u64>, mut act: impl FnMut(&mut Conn)) -> anyhow::Result<()> {
         match only {
             Some(id) => {
-                act(self.conns.get_mut(&id).with_context(|| format!("connection {id} is not open"))?)
+                let conn = self.conns.get_mut(&id).with_context(|| format!("connection {id} is not open"))?;
+                act(conn);
             }
             None => self.conns.values_mut().for_each(act),
         }
@@ -165,7 +171,7 @@ impl Core {
     fn pend(
         &mut self,
         what: Want,
-        symbol: &Option<String>,
+        symbol: Option<&str>,
         conn: Option<u64>,
         count: u32,
     ) -> anyhow::Result<()> {
@@ -254,7 +260,9 @@ impl Core {
         if halt {
             let open = (0..self.symbols.len()).filter(|&i| self.symbols[i].traded_at(now + 1));
             let open: Vec<usize> = open.collect();
-            open.iter().for_each(|&i| self.symbols[i].stop_at(now + 1));
+            for &i in &open {
+                self.symbols[i].stop_at(now + 1);
+            }
             halted.extend(open);
         }
         self.maintenances += 1;

@@ -33,7 +33,9 @@ impl Tape {
         }
         ensure!(!frames.is_empty(), "recording {}: no received frame", recording.path.display());
         let first = frames.first().map_or(0.0, |f| f.0);
-        frames.iter_mut().for_each(|f| f.0 -= first);
+        for frame in &mut frames {
+            frame.0 -= first;
+        }
         let wait_for_client = recording.wait_for_client;
         Ok(Self { frames, speed: recording.speed.filter(|s| *s > 0.0), wait_for_client })
     }

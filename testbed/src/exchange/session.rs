@@ -72,7 +72,7 @@ impl Core {
             conn.set_trickle(bytes, ms);
         }
         let up = u8::from(self.faults.maintenance.is_none());
-        let h = mix(self.config.seed ^ 77);
+        let h = mix(self.config.seed ^ 0x5e7e);
         conn.event(format!(
             r#"{{"event":"info","version":2,"serverId":"{:08x}-{:04x}-4690-a573-{:012x}","platform":{{"status":{up}}}}}"#,
             h >> 32,

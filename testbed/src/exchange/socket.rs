@@ -174,9 +174,8 @@ async fn mute(shared: &Shared, mut tcp: TcpStream) {
     loop {
         match tokio::time::timeout(MUTE_POLL, tcp.read(&mut scrap)).await {
             Ok(Ok(0) | Err(_)) => return,
-            Ok(Ok(_)) => {}
-            Err(_) if shared.with(|core| core.silence_over()) => return,
-            Err(_) => {}
+            Err(_) if shared.with(super::core::Core::silence_over) => return,
+            Ok(Ok(_)) | Err(_) => {}
         }
     }
 }

@@ -40,7 +40,7 @@ async fn sequence_and_time_end_each_frame_in_that_order() {
     assert_eq!(snapshot, json!([chan, [], 1, T0]));
     let (id, ms) = sim.publish("tBTCUSD", &NewTrade::new("2e-8", "-1500")).unwrap();
     assert_eq!(client.text().await, format!("[{chan},\"te\",[{id},{ms},-1500,2e-8],2,{T0}]"));
-    sim.advance(Duration::from_millis(2_000));
+    sim.advance(Duration::from_secs(2));
     let tu = client.json().await;
     assert_eq!((&tu[1], &tu[3]), (&json!("tu"), &json!(3)));
     let at = tu[4].as_i64().unwrap() - T0;

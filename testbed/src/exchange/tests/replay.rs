@@ -27,6 +27,7 @@ fn xrp(start_ms: i64, clock: ClockMode) -> SimConfig {
     config.recorded("tXRPETH", shared_data("binance-xrp-eth/trades.json.gz"))
 }
 
+#[allow(clippy::float_cmp, reason = "equal texts give equal floats")]
 fn assert_is_recorded(rows: &[Value]) {
     let recorded = recorded();
     assert_eq!(rows.len(), 12_477);
@@ -82,6 +83,7 @@ async fn xrp_eth_history_pages_give_every_trade_once() {
     sim.stop().await;
 }
 
+#[allow(clippy::float_cmp, reason = "equal texts give equal floats")]
 #[tokio::test]
 async fn xrp_eth_candles_are_the_recorded_ones() {
     let sim = Simulator::start(xrp(1_571_000_000_000, ClockMode::Manual)).await.unwrap();
