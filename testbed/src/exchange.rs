@@ -165,7 +165,9 @@ fn truth_of(shared: &Shared, query: &TruthQuery) -> anyhow::Result<Vec<TrueTrade
         let mut trades = Vec::new();
         for index in core.indexes(query.symbol.as_deref())? {
             let symbol = &core.symbols[index];
-            let tell = |row: &row::Row| core.truth.tell(index, &symbol.name, row, symbol.in_history(row.ms));
+            let tell = |row: &row::Row| {
+                core.truth.tell(index, &symbol.name, row, symbol.listed && symbol.in_history(row.ms))
+            };
             trades.extend(symbol.history(&range).iter().map(tell));
         }
         trades.sort_by_key(|t| (t.ms, t.id));

@@ -37,12 +37,18 @@ struct Candle {
     volume: i128,
 }
 
-/// The candles of a range as JSON, at most `limit`.
-pub(crate) fn page(symbol: &Symbol, range: &Range, width_ms: i64, limit: usize) -> String {
+/// The candles that start in a range as JSON, at most `limit`.
+pub(crate) fn page(symbol: &Symbol, asked: &Range, width_ms: i64, limit: usize) -> String {
     // 1W counts from a Monday: 1970-01-05.
     let phase = if width_ms.rem_euclid(604_800_000) == 0 { 4 * 86_400_000 } else { 0 };
-    let start = |ms: i64| ms - (ms - phase).rem_euclid(width_ms);
-    let mut rows = symbol.history(range);
+    let start = |ms: i64| ms - (ms.saturating_sub(phase)).rem_euclid(width_ms);
+    // Whole windows: a candle is in the answer if its start is in the range.
+    let range = Range {
+        start_ms: start(asked.start_ms.max(0).saturating_add(width_ms - 1)),
+        end_ms: start(asked.end_ms.min(asked.seen_until_ms)) + width_ms - 1,
+        ..*asked
+    };
+    let mut rows = symbol.history(&range);
     rows.sort_by_key(super::row::Row::key);
     let mut candles: BTreeMap<i64, Candle> = BTreeMap::new();
     for row in &rows {
@@ -64,7 +70,7 @@ pub(crate) fn page(symbol: &Symbol, range: &Range, width_ms: i64, limit: usize) 
         }
         out + "]"
     };
-    let texts: Vec<String> = if range.newest_first {
+    let texts: Vec<String> = if asked.newest_first {
         candles.iter().rev().take(limit).map(text).collect()
     } else {
         candles.iter().take(limit).map(text).collect()

@@ -83,6 +83,8 @@ pub(crate) struct Conn {
     pub channels: BTreeMap<i64, Channel>,
     pub frames_sent: u64,
     pub opened_ms: i64,
+    /// When the last of its silences ends.
+    pub silent_until_ms: i64,
     pub chan_base: i64,
     pub chans_opened: i64,
     pub shared: Arc<LineShared>,
@@ -102,6 +104,7 @@ impl Conn {
             channels: BTreeMap::new(),
             frames_sent: 0,
             opened_ms,
+            silent_until_ms: i64::MIN,
             chan_base,
             chans_opened: 0,
             shared: Arc::clone(&shared),

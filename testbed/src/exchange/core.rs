@@ -119,7 +119,9 @@ pub(crate) struct Core {
     /// Planned events from which trades may come.
     sourced: usize,
     ids: IdSpace,
-    published: i64,
+    /// Last id given to a published trade, and how much lower than usual such ids are.
+    published_id: i64,
+    published_shift: i64,
 }
 
 impl Core {
@@ -151,7 +153,8 @@ impl Core {
             serial: 0,
             sourced: 0,
             ids,
-            published: 0,
+            published_id: i64::MIN,
+            published_shift: 0,
             config,
         };
         core.list_symbols()?;
@@ -362,13 +365,25 @@ impl Core {
         let (price, amount) = numbers_of(trade).map_err(anyhow::Error::msg)?;
         let ms = trade.ms.unwrap_or(self.at_ms);
         ensure!(ms <= self.at_ms, "ms {ms} lies after the exchange's clock {}", self.at_ms);
-        self.published += 1;
-        let id = trade.id.unwrap_or_else(|| self.ids.id(ms, self.ids.spare(), self.published));
+        let id = trade.id.unwrap_or_else(|| self.next_published_id(ms));
         let row = Row { id, ms, arrival_ms: self.at_ms, amount, price };
         self.symbols[index].publish(row.clone());
         self.trade(index, row, Told::No);
         self.flush();
         Ok((id, ms))
+    }
+
+    /// Strictly rising, and never an id that a market's trade has.
+    fn next_published_id(&mut self, ms: i64) -> i64 {
+        let usual = self.ids.id(ms, self.ids.spare(), 0) - self.published_shift;
+        self.published_id = usual.max(self.published_id.saturating_add(self.ids.stride()));
+        self.published_id
+    }
+
+    /// From `ms` on ids of published trades restart near `base`.
+    pub fn reset_published_ids(&mut self, ms: i64, base: i64) {
+        self.published_shift = self.ids.id(ms, 0, 0) - base;
+        self.published_id = i64::MIN;
     }
 
     pub fn index(&self, symbol: &str) -> anyhow::Result<usize> {

@@ -151,7 +151,10 @@ impl Core {
                 ensure!(self.symbols[i].start_at(next), "symbol {symbol}: too many trading intervals");
                 self.symbols[i].listed |= matches!(fault, Fault::Relist { .. });
             }
-            Fault::IdReset { base } => self.symbols.iter_mut().for_each(|s| s.reset_ids(next, *base)),
+            Fault::IdReset { base } => {
+                self.reset_published_ids(next, *base);
+                self.symbols.iter_mut().for_each(|s| s.reset_ids(next, *base));
+            }
             other => anyhow::bail!("{other:?} is no fault of a market"),
         }
         Ok(())
@@ -186,12 +189,13 @@ impl Core {
     }
 
     fn silence(&mut self, conn: Option<u64>, for_ms: i64) -> anyhow::Result<()> {
+        let until = self.at_ms.saturating_add(for_ms.max(0));
         self.each_conn(conn, |c| {
             c.flush();
+            c.silent_until_ms = c.silent_until_ms.max(until);
             c.shared.silent.store(true, Ordering::Relaxed);
             c.wake();
         })?;
-        let until = self.at_ms.saturating_add(for_ms.max(0));
         if conn.is_none() {
             self.faults.silent_until_ms = Some(until);
         }
@@ -202,14 +206,16 @@ impl Core {
         Ok(())
     }
 
+    /// Lets a connection speak again, unless a later silence holds it.
     pub fn end_silence(&mut self, id: u64) {
-        if let Some(conn) = self.conns.get_mut(&id) {
+        let now = self.at_ms;
+        if let Some(conn) = self.conns.get_mut(&id).filter(|c| c.silent_until_ms <= now) {
             conn.shared.silent.store(false, Ordering::Relaxed);
             conn.wake();
         }
     }
 
-    /// The rows of a symbol's trades channels: (connection, chanId) pairs that may get data.
+    /// The open trades channels of one symbol or all: (symbol, connection, chanId).
     fn trades_channels(&self, symbol: Option<&str>) -> anyhow::Result<Vec<(usize, u64, i64)>> {
         let indexes = self.indexes(symbol)?;
         Ok(indexes
@@ -309,6 +315,7 @@ impl Core {
         }
         self.faults = Lasting::default();
         for conn in self.conns.values_mut() {
+            conn.silent_until_ms = i64::MIN;
             conn.shared.silent.store(false, Ordering::Relaxed);
             conn.set_trickle(0, 1);
             conn.wake();

@@ -24,6 +24,9 @@ use super::stream::SlowStream;
 
 /// An upgrade that takes longer is dropped.
 const UPGRADE_MAX: Duration = Duration::from_secs(10);
+/// Tasks beyond one per open connection: listeners, upgrades under way, connections held mute.
+/// What comes on top is dropped at once.
+const TASKS_SPARE: usize = 256;
 /// Connections held mute are looked at so often.
 const MUTE_POLL: Duration = Duration::from_millis(20);
 
@@ -36,6 +39,7 @@ pub(crate) async fn listen(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
+    let connections_max = shared.with(|core| core.config.connections_max);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -46,6 +50,9 @@ pub(crate) async fn listen(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        if tasks.len() > connections_max + TASKS_SPARE {
+            continue;
+        }
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
@@ -103,8 +110,8 @@ async fn upgrade(tcp: TcpStream, refuse: Option<u16>) -> Option<Socket> {
 async fn talk(shared: &Shared, id: u64, mut line: Line, socket: &mut Socket) -> Option<CutHow> {
     loop {
         let silent = line.shared.silent.load(Ordering::Relaxed);
+        // No order: a busy market must not keep a client's messages waiting.
         tokio::select! {
-            biased;
             batch = line.queue.recv() => {
                 if let Some(how) = write(shared, &line, batch?, socket).await {
                     return how;

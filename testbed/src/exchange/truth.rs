@@ -29,7 +29,9 @@ pub struct TrueTrade {
     pub price: String,
     /// Number text exactly as served; negative: the taker sold.
     pub amount: String,
-    /// REST history has it (now or once the configured lag has passed).
+    /// REST history has it, now or once the configured lag has passed: it lies in no history hole and
+    /// its symbol is listed. In the log file as of the trade's own time; a hole made later follows as
+    /// `{"hole":SYMBOL,"start_ms":..,"end_ms":..}`.
     pub history: bool,
     /// At least one connection that was subscribed did not get its `te`.
     #[serde(default)]

@@ -42,6 +42,11 @@ impl IdSpace {
         ((ms - EPOCH_MS) * self.per_ms + nth.rem_euclid(self.per_ms)) * self.symbols + symbol as i64
     }
 
+    /// Distance of two ids of one symbol that follow each other.
+    pub fn stride(self) -> i64 {
+        self.symbols
+    }
+
     /// The slot that belongs to no symbol: ids of published trades.
     pub fn spare(self) -> usize {
         self.symbols as usize - 1

@@ -156,6 +156,21 @@ async fn the_log_file_holds_every_trade() {
 }
 
 #[tokio::test]
+async fn published_trades_have_ids_of_their_own() {
+    let sim = Simulator::start(seeded(1)).await.unwrap();
+    sim.advance(Duration::from_secs(1));
+    for _ in 0..500 {
+        sim.publish("tBTCUSD", &NewTrade::new("1", "1")).unwrap();
+    }
+    let ids: Vec<i64> = sim.truth().iter().map(|t| t.id).collect();
+    let distinct: std::collections::BTreeSet<i64> = ids.iter().map(|id| id % 1_000_000).collect();
+    assert!(ids.len() > 600);
+    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
+    assert!(distinct.len() > 500);
+    sim.stop().await;
+}
+
+#[tokio::test]
 async fn another_process_drives_it_over_http() {
     let sim = Simulator::start(quiet()).await.unwrap();
     let mut client = Client::connect(&sim).await;
