@@ -1,1 +1,2 @@
 //! What tests and the demo run against.
+pub mod servers;
