@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candles_testbed::servers::artefacts::{self, Artefact};
 use candles_testbed::servers::cache::Cache;
-use candles_testbed::servers::{Error, Testbed, chain, control, install};
+use candles_testbed::servers::{Error, Testbed, chain, control, install, kafka};
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,7 +61,7 @@ struct Target {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Install { names } => install_all(&names).map(|()| ExitCode::SUCCESS),
+        Command::Install { names } => install_all(&names).await.map(|()| ExitCode::SUCCESS),
         Command::Up { json } => up(json).await.map(|()| ExitCode::SUCCESS),
         Command::Status => ask("status".to_owned()).await,
         Command::Kill(target) => ask(format!("kill {}", target.server)).await,
@@ -76,11 +76,14 @@ async fn main() -> ExitCode {
     })
 }
 
-fn install_all(names: &[String]) -> Result<(), Error> {
+async fn install_all(names: &[String]) -> Result<(), Error> {
     let cache = Cache::from_env()?;
     let wanted = |artefact: &&&Artefact| names.is_empty() || names.iter().any(|name| name == artefact.name);
     for artefact in artefacts::ALL.iter().filter(wanted) {
         let entry = install::ensure(&cache, artefact)?;
+        if artefact.name == artefacts::KAFKA.name {
+            kafka::install().await?;
+        }
         println!("{} {}: {}", artefact.name, artefact.version, entry.display());
     }
     Ok(())

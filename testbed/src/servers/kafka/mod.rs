@@ -5,6 +5,7 @@
 
 mod admin;
 mod config;
+mod java;
 mod tool;
 
 use std::path::{Path, PathBuf};
@@ -14,15 +15,14 @@ pub use admin::Partition;
 pub use config::{Login, Options};
 pub use tool::{Output, Tool};
 
-use super::artefacts::{JAVA, KAFKA};
 use super::error::{Error, Result};
-use super::install;
 use super::pki::Pki;
 use super::ports::{self, PortLease};
 use super::rundir::RunDir;
 use super::server::{Plan, Probe, Server};
 use admin::Admin;
 use config::BrokerPorts;
+use java::Java;
 use tool::ToolBox;
 
 /// Cluster id of every testbed cluster: a random-looking constant, since data never moves between clusters.
@@ -31,6 +31,11 @@ const CLUSTER_ID: &str = "Y2FuZGxlcy10ZXN0YmVkMQ";
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// Times that a start is tried with other ports.
 const START_ATTEMPTS: u32 = 3;
+
+/// Installs Kafka without starting a cluster; what [`Cluster::start`] does first.
+pub async fn install() -> Result<()> {
+    Java::install().await.map(drop)
+}
 
 /// A running cluster; ends when dropped.
 #[derive(Debug)]
@@ -46,18 +51,20 @@ pub struct Cluster {
 impl Cluster {
     /// Installs Kafka if need be, formats and starts all brokers, waits until all are ready.
     pub async fn start(options: Options, run: &RunDir) -> Result<Self> {
-        JAVA.check("running Kafka", std::env::var_os("PATH").as_deref())?;
-        let jars = install::ensure_async(&KAFKA).await?.join("jars");
+        Self::start_with(Java::install().await?, &options, run).await
+    }
+
+    async fn start_with(java: Java, options: &Options, run: &RunDir) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::try_start(&options, run, &jars).await {
+            match Self::try_start(options, run, &java).await {
                 Err(error) if error.is_port_conflict() && attempt < START_ATTEMPTS => attempt += 1,
                 result => return result,
             }
         }
     }
 
-    async fn try_start(options: &Options, run: &RunDir, jars: &Path) -> Result<Self> {
+    async fn try_start(options: &Options, run: &RunDir, java: &Java) -> Result<Self> {
         let pki = Pki::create(run)?;
         let count = usize::from(options.brokers.clamp(1, 3));
         let leases = ports::lease(count * BrokerPorts::COUNT)?;
@@ -70,7 +77,7 @@ impl Cluster {
             .collect();
         let login =
             Login { user: options.user.clone(), password: options.password.clone(), ca_pem: pki.ca.clone() };
-        let tools = ToolBox { jars: jars.to_owned(), run: run.clone() };
+        let tools = ToolBox { java: java.clone(), run: run.clone() };
         let mut cluster = Self { brokers: Vec::new(), ports, pki, login, tools, _leases: leases };
         for id in 1..=count {
             let broker = cluster.prepare(id, options)?;
@@ -98,7 +105,7 @@ impl Cluster {
         };
         write(&properties_file(run, id), properties)?;
         write(&log4j, config::log4j_properties("info", "SYSTEM_OUT"))?;
-        let mut args = config::jvm_arguments(&self.tools.jars, &log4j, options.heap_mib_max);
+        let mut args = self.tools.java.arguments(&log4j, options.heap_mib_max, &options.jvm_args);
         args.extend(["kafka.Kafka".to_owned(), properties_file(run, id).display().to_string()]);
         let plan = Plan {
             name,

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::config;
+use super::java::Java;
 use crate::servers::error::{Error, Result};
 use crate::servers::process;
 use crate::servers::rundir::RunDir;
 
-/// Where the jars and the run's files are.
+/// How to run Java, and where the run's files are.
 #[derive(Debug, Clone)]
 pub(crate) struct ToolBox {
-    pub(crate) jars: PathBuf,
+    pub(crate) java: Java,
     pub(crate) run: RunDir,
 }
 
@@ -127,9 +128,8 @@ impl Tool {
         };
         let (input, output, errors) = prepare().map_err(Error::io(format!("write {}", base.display())))?;
         let mut command = Command::new("java");
-        // Short-lived: the second compiler would only cost.
-        command.arg("-XX:TieredStopAtLevel=1");
-        command.args(config::jvm_arguments(&self.tools.jars, &log4j, 256)).arg(&self.main_class);
+        let fast = [config::FIRST_COMPILER_ONLY.to_owned()];
+        command.args(self.tools.java.arguments(&log4j, 256, &fast)).arg(&self.main_class);
         command.args(&self.args).current_dir(&folder);
         command.stdin(Stdio::from(input)).stdout(output).stderr(errors);
         let child = process::spawn(command).map_err(Error::io(format!("run java {}", self.main_class)))?;
