@@ -30,6 +30,7 @@ mod rundir;
 mod server;
 pub mod shared;
 mod testbed;
+pub mod worker;
 
 pub use error::{Error, Result, chain};
 pub use influxdb::InfluxDb;
@@ -39,3 +40,4 @@ pub use registry::Registry;
 pub use rundir::{RUN_DIR_VARIABLE, RunDir};
 pub use server::{Server, State};
 pub use testbed::{Builder, Testbed};
+pub use worker::Worker;
