@@ -3,4 +3,5 @@
 
 mod consumer;
 mod golden;
+mod panel;
 mod pipeline;
