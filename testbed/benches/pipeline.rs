@@ -109,7 +109,7 @@ async fn backlog(bed: &Testbed, name: &str, count: u64, settings: &str) {
     for chunk in (0..count).collect::<Vec<_>>().chunks(50_000) {
         for &i in chunk {
             let price = 60_000.0 + (i % 1_000) as f64 / 10.0;
-            let amount = 0.000_1 * (1 + i % 500) as f64 * if i % 2 == 0 { 1.0 } else { -1.0 };
+            let amount = (1 + i % 500) as f64 / 1e4 * if i % 2 == 0 { 1.0 } else { -1.0 };
             let time_ms = START_MS + i as i64 / 20;
             let trade = Trade { id: i as i64 * 3, time_ms, price, amount, received_us: time_ms * 1_000 };
             trades[i as usize % symbols.len()].push(trade);

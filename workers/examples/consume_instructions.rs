@@ -26,7 +26,8 @@ fn main() {
     let schema = TradeSchema::parse(TRADE_SCHEMA_JSON).expect("our schema");
     let intervals = ["1m", "2m", "5m", "1h"].map(|text| text.parse().expect("an interval"));
     let mut builder = Builder::new(Settings { intervals: intervals.into(), lateness_ms: 10_000 }, 0);
-    let lines: Vec<TradeLines> = names.iter().map(|name| TradeLines::new(&TradePoints::default(), name)).collect();
+    let lines: Vec<TradeLines> =
+        names.iter().map(|name| TradeLines::new(&TradePoints::default(), name)).collect();
     let (mut out, mut closed) = (Vec::with_capacity(1 << 20), 0_u64);
     for offset in 0..count {
         let (_, body) = avro::split(&values[offset % BLOCK]).expect("a header");
@@ -54,13 +55,14 @@ fn main() {
 }
 
 fn encode(names: &[Symbol]) -> Vec<Vec<u8>> {
-    let encoders: Vec<TradeEncoder> = names.iter().map(|name| TradeEncoder::new(1, "bitfinex", name.as_str())).collect();
+    let encoders: Vec<TradeEncoder> =
+        names.iter().map(|name| TradeEncoder::new(1, "bitfinex", name.as_str())).collect();
     let encode = |i: usize| {
         let trade = Trade {
             id: 1_000_000_000 + i as i64 * 3,
             time_ms: 1_767_225_600_000 + i as i64 / 20,
             price: 60_000.0 + (i % 1_000) as f64 / 10.0,
-            amount: 0.000_1 * (1 + i % 500) as f64,
+            amount: (1 + i % 500) as f64 / 1e4,
             received_us: 1_767_225_600_000_000,
         };
         let mut value = Vec::new();

@@ -72,6 +72,8 @@ pub(super) struct SymbolState {
     series: Box<[Series]>,
     /// Earliest end of an open window: until the watermark gets there, nothing is to be closed.
     next_close_ms: i64,
+    /// When the watermark gets there, more ids are old enough to be packed.
+    next_pack_ms: i64,
 }
 
 /// The largest trade time or `until` mark, and the offset of the record that said it first.
@@ -112,6 +114,7 @@ impl SymbolState {
                 .map(|&interval| Series { interval, windows: Vec::new() })
                 .collect(),
             next_close_ms: i64::MAX,
+            next_pack_ms: i64::MIN,
         }
     }
 
@@ -182,7 +185,21 @@ impl SymbolState {
 
     /// Hands out the windows that the watermark has passed, and forgets them.
     pub(super) fn close(&mut self, mut closed: impl FnMut(&Symbol, Interval, i64, &Candle, bool)) {
-        let Some(watermark_ms) = self.watermark_ms().filter(|&ms| ms >= self.next_close_ms) else { return };
+        let Some(watermark_ms) = self.watermark_ms() else { return };
+        if watermark_ms >= self.next_close_ms {
+            self.close_windows(watermark_ms, &mut closed);
+        }
+        if watermark_ms >= self.next_pack_ms {
+            self.ids.expire(self.earliest_open_ms(watermark_ms), watermark_ms, self.bucket_ms);
+            self.next_pack_ms = watermark_ms + self.bucket_ms;
+        }
+    }
+
+    fn close_windows(
+        &mut self,
+        watermark_ms: i64,
+        closed: &mut impl FnMut(&Symbol, Interval, i64, &Candle, bool),
+    ) {
         self.next_close_ms = i64::MAX;
         for series in &mut self.series {
             let interval = series.interval;
@@ -195,7 +212,6 @@ impl SymbolState {
                 self.next_close_ms = self.next_close_ms.min(window.start_ms + interval.length_ms());
             }
         }
-        self.ids.expire(self.earliest_open_ms(watermark_ms), watermark_ms, self.bucket_ms);
     }
 
     pub(super) fn changed(&mut self, mut live: impl FnMut(&Symbol, Interval, i64, &Candle, LiveState)) {
