@@ -3,4 +3,6 @@
 
 mod consumer;
 mod golden;
+mod judge;
 mod pipeline;
+mod whole;
