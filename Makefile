@@ -5,23 +5,26 @@
 .PHONY: help lint test e2e demo install-servers deny clean clean-servers
 
 CARGO ?= cargo
+E2E = --test servers --test e2e
 TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-# Twice: helpers of tests may unwrap and panic, what is shipped may not.
+# Helpers of tests may unwrap and panic, what is shipped may not. The tests of `make e2e` are not among all targets.
+IN_TESTS = -A clippy::unwrap_used -A clippy::panic
 lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --lib --bins --locked -- -D warnings
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings -A clippy::unwrap_used -A clippy::panic
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings $(IN_TESTS)
+	$(CARGO) clippy --locked --package candles-testbed $(E2E) -- -D warnings $(IN_TESTS)
 
 test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 	$(CARGO) test --workspace --locked
 
 # Two threads: with one, every test would start servers of its own (testbed/src/servers/shared.rs).
 e2e: binaries install-servers ## The same behaviours on the real servers
-	$(CARGO) test --locked --package candles-testbed --test servers --test e2e -- --test-threads=2
+	$(CARGO) test --locked --package candles-testbed $(E2E) -- --test-threads=2
 
 demo: binaries ## Candles of a simulated market through the real servers, until Ctrl-C (ARGS="--seconds 60")
 	@$(TESTBED) demo $(ARGS)

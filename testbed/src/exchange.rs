@@ -27,6 +27,7 @@ mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trading;
 mod truth;
 
 use std::net::SocketAddr;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::core::Core;
-use super::decimal::write_scale_12;
+use super::decimal::{Dec, write_scale_12};
 use super::market::{Range, Symbol};
+use super::row::{Num, Row};
 
 /// Trades that one request looks at; candles beyond them are missing.
 pub(crate) const TRADES_MAX: usize = 500_000;
@@ -37,6 +37,10 @@ struct Candle {
     volume: i128,
 }
 
+fn exact(num: &Num) -> Option<i128> {
+    num.dec().and_then(Dec::at_scale_12)
+}
+
 /// The candles that start in a range as JSON, at most `limit`.
 pub(crate) fn page(symbol: &Symbol, asked: &Range, width_ms: i64, limit: usize) -> String {
     // 1W counts from a Monday: 1970-01-05.
@@ -49,10 +53,10 @@ pub(crate) fn page(symbol: &Symbol, asked: &Range, width_ms: i64, limit: usize) 
         ..*asked
     };
     let mut rows = symbol.history(&range);
-    rows.sort_by_key(super::row::Row::key);
+    rows.sort_by_key(Row::key);
     let mut candles: BTreeMap<i64, Candle> = BTreeMap::new();
     for row in &rows {
-        let (Some(price), Some(amount)) = (Core::exact(&row.price), Core::exact(&row.amount)) else {
+        let (Some(price), Some(amount)) = (exact(&row.price), exact(&row.amount)) else {
             continue;
         };
         let new = Candle { open: price, close: price, high: price, low: price, volume: 0 };

@@ -11,10 +11,10 @@ use anyhow::{Context as _, bail, ensure};
 use super::clock::Clock;
 use super::config::{ClockMode, Market, SimConfig};
 use super::conn::{Conn, Kind, Moment};
-use super::faults::{ExtraIn, Fate, Fates, Fault, PendingFaults};
+use super::faults::{ExtraIn, Fates, Fault, PendingFaults};
 use super::limits::{RestLimits, Window};
-use super::market::{IdSpace, Replay, Source, Symbol, Synthetic, load_binance, mix};
-use super::row::{NewTrade, Num, Row, numbers_of};
+use super::market::{IdSpace, Replay, Source, Symbol, Synthetic, load_binance};
+use super::row::Row;
 use super::truth::Truth;
 
 /// Something due.
@@ -118,10 +118,10 @@ pub(crate) struct Core {
     serial: u64,
     /// Planned events from which trades may come.
     sourced: usize,
-    ids: IdSpace,
+    pub ids: IdSpace,
     /// Last id given to a published trade, and how much lower than usual such ids are.
-    published_id: i64,
-    published_shift: i64,
+    pub published_id: i64,
+    pub published_shift: i64,
 }
 
 impl Core {
@@ -286,104 +286,12 @@ impl Core {
         }
     }
 
-    fn refill(&mut self, symbol: usize) {
-        let mut rows = Vec::new();
-        let next = self.symbols[symbol].source.chunk(self.at_ms, &mut rows);
-        for row in rows {
-            self.plan(row.arrival_ms, Event::Trade(symbol, Box::new(row), Told::No));
-        }
-        if let Some(next) = next {
-            self.plan(next, Event::Refill(symbol));
-        }
-    }
-
     pub fn moment(&self) -> Moment {
         Moment { at_ms: self.at_ms, extra: self.faults.extra_frames }
     }
 
     pub fn extra_row(&self) -> &'static str {
         if self.faults.extra_rows { ",\"new\"" } else { "" }
-    }
-
-    fn trade(&mut self, symbol: usize, row: Row, told: Told) {
-        let name = Arc::clone(&self.symbols[symbol].name);
-        if told == Told::No {
-            self.truth.happened(&name, &row, self.symbols[symbol].in_history(row.ms));
-            let random = mix(self.config.seed ^ row.id as u64);
-            if let Some(by) = self.faults.trade.postpone(&name, random) {
-                self.plan(self.at_ms + by, Event::Trade(symbol, Box::new(row), Told::Yes));
-                return;
-            }
-        }
-        let fates = self.faults.trade.fates(&name);
-        let text = row.text(self.extra_row());
-        self.deliver(symbol, row.id, "te", &text, fates);
-        let (least, most) = self.config.tu_delay_ms;
-        let spread = (most - least).max(0) as u64 + 1;
-        let delay = least.max(0) + (mix(self.config.seed ^ !(row.id as u64)) % spread) as i64;
-        self.plan(self.at_ms + delay, Event::Update { symbol, id: row.id, row: text, fates });
-    }
-
-    fn deliver(&mut self, symbol: usize, id: i64, tag: &str, row: &str, fates: Fates) {
-        let moment = self.moment();
-        let tu = tag == "tu";
-        if self.faults.maintenance.is_some() {
-            return;
-        }
-        for &(conn_id, chan) in &self.subs[symbol] {
-            let Some(conn) = self.conns.get_mut(&conn_id) else { continue };
-            let Some(channel) = conn.channels.get_mut(&chan).filter(|c| c.confirmed && !c.stale) else {
-                continue;
-            };
-            channel.last_data_ms = moment.at_ms;
-            let fate = fates.on(conn_id, tu);
-            if !conn.array(chan, tag, row, moment, fate) {
-                self.truth.lost(symbol, id, tu);
-            }
-        }
-    }
-
-    fn heartbeat(&mut self) {
-        if self.faults.maintenance.is_some() {
-            return;
-        }
-        let moment = self.moment();
-        let quiet_since = self.config.heartbeat_quiet_only.then_some(moment.at_ms - self.config.heartbeat_ms);
-        for conn in self.conns.values_mut() {
-            let due = |c: &super::conn::Channel| !c.stale && quiet_since.is_none_or(|t| c.last_data_ms <= t);
-            let chans: Vec<i64> = conn.channels.iter().filter(|(_, c)| due(c)).map(|(&id, _)| id).collect();
-            for chan in chans {
-                conn.array(chan, "hb", "", moment, Fate::Send);
-            }
-        }
-    }
-
-    /// Makes a trade happen now. Returns its id and time.
-    pub fn publish(&mut self, symbol: &str, trade: &NewTrade) -> anyhow::Result<(i64, i64)> {
-        self.catch_up();
-        let index = self.index(symbol)?;
-        let (price, amount) = numbers_of(trade).map_err(anyhow::Error::msg)?;
-        let ms = trade.ms.unwrap_or(self.at_ms);
-        ensure!(ms <= self.at_ms, "ms {ms} lies after the exchange's clock {}", self.at_ms);
-        let id = trade.id.unwrap_or_else(|| self.next_published_id(ms));
-        let row = Row { id, ms, arrival_ms: self.at_ms, amount, price };
-        self.symbols[index].publish(row.clone());
-        self.trade(index, row, Told::No);
-        self.flush();
-        Ok((id, ms))
-    }
-
-    /// Strictly rising, and never an id that a market's trade has.
-    fn next_published_id(&mut self, ms: i64) -> i64 {
-        let usual = self.ids.id(ms, self.ids.spare(), 0) - self.published_shift;
-        self.published_id = usual.max(self.published_id.saturating_add(self.ids.stride()));
-        self.published_id
-    }
-
-    /// From `ms` on ids of published trades restart near `base`.
-    pub fn reset_published_ids(&mut self, ms: i64, base: i64) {
-        self.published_shift = self.ids.id(ms, 0, 0) - base;
-        self.published_id = i64::MIN;
     }
 
     pub fn index(&self, symbol: &str) -> anyhow::Result<usize> {
@@ -443,10 +351,5 @@ impl Core {
             self.trades_channels_opened += 1;
             self.set_speed();
         }
-    }
-
-    /// The number of a row as exact decimal, if it is one.
-    pub fn exact(num: &Num) -> Option<i128> {
-        num.dec().and_then(super::decimal::Dec::at_scale_12)
     }
 }

@@ -1,5 +1,6 @@
 //! Each fault does what it says, and what was lost is still in the truth.
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -406,5 +407,37 @@ async fn hostile_bytes_do_no_harm() {
     // An unmasked frame with a reserved opcode.
     tcp.write_all(&[0x8f, 0x05, 1, 2, 3, 4, 5]).await.unwrap();
     assert_eq!(trade(&sim, &mut client, 1).await.len(), 2);
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn the_exchange_outlives_every_scheduled_fault() {
+    let all = GarbageKind::ALL.map(|kind| Fault::Garbage { kind, symbol: None, count: 2, replace: true });
+    let faults = Schedule::survivable().into_iter().chain(all).collect();
+    let schedule = Some(Schedule { faults, until_ms: Some(T0 + 60_000), ..Schedule::new(5, 1_000) });
+    let config = SimConfig { schedule, limits: Limits::without_rates(), ..SimConfig::manual(T0) };
+    let sim = Simulator::start(config.synthetic(&["tBTCUSD", "tETHUSD"], 20.0)).await.unwrap();
+    for _ in 0..60 {
+        let visit = async {
+            let (mut socket, _) = tokio_tungstenite::connect_async(sim.ws_url()).await.ok()?;
+            let subscribe = r#"{"event":"subscribe","channel":"trades","symbol":"tBTCUSD"}"#;
+            socket.send(Message::text(subscribe)).await.ok()?;
+            for _ in 0..8 {
+                sim.advance(Duration::from_millis(500));
+                socket.next().await?.ok()?;
+            }
+            Some(())
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(50), visit).await;
+        sim.advance(Duration::from_secs(1));
+    }
+    assert!(sim.faults().len() > 30, "{}", sim.faults().len());
+    fault(&sim, json!({"fault": "heal"}));
+    let mut client = Client::connect(&sim).await;
+    client.trades("tBTCUSD").await;
+    sim.advance(Duration::from_secs(4));
+    assert!(!tagged(&client.drain().await, "te").is_empty());
+    assert!(sim.truth().iter().all(|t| t.history));
+    assert!(sim.truth().iter().any(|t| t.te_lost));
     sim.stop().await;
 }
