@@ -4,5 +4,6 @@
 mod consumer;
 mod golden;
 mod judge;
+mod panel;
 mod pipeline;
 mod whole;
