@@ -4,6 +4,8 @@
 //! (raw point, candle builder) -> `sink` (InfluxDB). `runtime` is what both processes share. Nothing here knows
 //! Kubernetes.
 
+pub mod exchange;
 pub mod kafka;
+pub mod producer;
 pub mod registry;
 pub mod runtime;
