@@ -4,8 +4,10 @@
 //! (raw point, candle builder) -> `sink` (InfluxDB). `runtime` is what both processes share. Nothing here knows
 //! Kubernetes.
 
+pub mod consumer;
 pub mod exchange;
 pub mod kafka;
 pub mod producer;
 pub mod registry;
 pub mod runtime;
+pub mod sink;

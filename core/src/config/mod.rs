@@ -247,7 +247,8 @@ impl PipelineConfig {
                 format!("{} bytes are more than a configuration can have ({CONFIG_BYTES_MAX})", text.len());
             return Err(ConfigError { line: None, message });
         }
-        let config: Self = serde_yaml::from_str(text).map_err(|e| located(&e))?;
+        let yaml = serde_yaml::Deserializer::from_str(text);
+        let config: Self = serde_path_to_error::deserialize(yaml).map_err(|e| located(&e))?;
         config.check().map_err(|message| ConfigError { line: None, message })?;
         Ok(config)
     }
@@ -330,11 +331,18 @@ fn check_list<T: Ord + std::fmt::Display>(
     }
 }
 
-/// The parser's message without its own place, which [`ConfigError`] keeps as a line.
-fn located(error: &serde_yaml::Error) -> ConfigError {
-    let text = error.to_string();
-    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned();
-    ConfigError { line: error.location().map(|l| l.line()), message }
+/// The parser's message with the whole path of the key; its own place becomes the line.
+fn located(error: &serde_path_to_error::Error<serde_yaml::Error>) -> ConfigError {
+    let path = error.path().to_string();
+    let text = error.inner().to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    // The parser names the key too, but not always to its end.
+    let message = match message.split_once(": ") {
+        Some((prefix, rest)) if path.starts_with(prefix) => rest,
+        _ => message,
+    };
+    let message = if path == "." { message.to_owned() } else { format!("{path}: {message}") };
+    ConfigError { line: error.inner().location().map(|l| l.line()), message }
 }
 
 #[cfg(test)]

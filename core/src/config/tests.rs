@@ -52,13 +52,13 @@ fn reads_back_what_the_operator_writes() {
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
     let message = error(&MINIMAL.replace("  name: trades", "  name: trades\n  partions: 3"));
-    assert!(message.starts_with("line 10: topic: unknown field `partions`"), "{message}");
+    assert!(message.starts_with("line 10: topic.partions: unknown field `partions`"), "{message}");
 }
 
 #[test]
 fn a_bad_value_is_named_with_its_key_and_line() {
     let message = error(&with("candles:\n  intervals: [1m, 2m, '7']\n"));
-    assert_eq!(message, r#"line 16: candles.intervals: "7" has no unit; write 7s, 7m or 7h"#);
+    assert_eq!(message, r#"line 16: candles.intervals[2]: "7" has no unit; write 7s, 7m or 7h"#);
     let message = error(&MINIMAL.replace("localhost:9092", "localhost"));
     assert!(
         message.starts_with(r#"line 5: kafka.bootstrapServers: "localhost" is not host:port"#),

@@ -1,6 +1,7 @@
 //! What both workers need as processes: logs, secrets, health, metrics, shutdown, retries.
 
 pub mod backoff;
+pub mod command;
 pub mod health;
 pub mod http;
 pub mod logs;

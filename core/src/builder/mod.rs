@@ -1,0 +1,249 @@
+//! Records of one partition in log order in; final, incomplete and forming candles out.
+//!
+//! The builder is a pure function of the log: the same records from the same start give the same candles, whoever
+//! reads them and however often. It knows no clock; time comes from trades and `until` marks.
+//!
+//! - Any order of arrival within the lateness, and any duplicate, gives the same final candles.
+//!   (`order_and_duplicates_do_not_matter`)
+//! - A window that the log does not cover from its start is never final. (`uncovered_windows_are_incomplete`)
+//! - A trade whose window is final changes nothing. (`late_trade_is_not_in_its_candle`)
+//! - A builder restored from a [`Checkpoint`] behaves like one that read the whole log.
+//!   (`restored_builder_behaves_like_one_that_read_the_whole_log`)
+
+mod ids;
+mod symbol;
+
+use hashbrown::HashMap;
+
+use self::symbol::{Coverage, SymbolState};
+pub use self::symbol::{LiveState, TradeOutcome};
+use crate::{
+    candle::Candle,
+    checkpoint::{Checkpoint, Entry, Settings},
+    interval::Interval,
+    mark::Mark,
+    symbol::Symbol,
+    trade::Trade,
+};
+
+/// Builds the candles of the symbols of one partition.
+#[derive(Debug)]
+pub struct Builder {
+    settings: Settings,
+    /// First offset that was read without any state before it.
+    origin: i64,
+    /// Before this offset, windows are rebuilt and nothing comes out.
+    head: i64,
+    /// How far a symbol is covered that is met for the first time before `head`.
+    rereading: Rereading,
+    symbols: HashMap<Symbol, SymbolState>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rereading {
+    /// From where no state existed: a new symbol is new.
+    FromOrigin,
+    /// From a checkpoint that names every symbol whose coverage still matters: a new symbol is covered.
+    FromCheckpoint,
+}
+
+/// A window that the watermark has passed.
+#[derive(Debug, Clone, Copy)]
+pub struct Closed<'a> {
+    /// Whose.
+    pub symbol: &'a Symbol,
+    /// How long.
+    pub interval: Interval,
+    /// Start of the window, ms.
+    pub start_ms: i64,
+    /// Its trades.
+    pub candle: &'a Candle,
+    /// Whether the log covers the window from its start. If not, it is no final candle.
+    pub complete: bool,
+}
+
+/// A window that is still open.
+#[derive(Debug, Clone, Copy)]
+pub struct Live<'a> {
+    /// Whose.
+    pub symbol: &'a Symbol,
+    /// How long.
+    pub interval: Interval,
+    /// Start of the window, ms.
+    pub start_ms: i64,
+    /// Its trades so far.
+    pub candle: &'a Candle,
+    /// Whether it can become final.
+    pub state: LiveState,
+}
+
+impl Builder {
+    /// A builder without a past, which starts to read at offset `origin`.
+    pub fn new(settings: Settings, origin: i64) -> Self {
+        Self { settings, origin, head: origin, rereading: Rereading::FromOrigin, symbols: HashMap::new() }
+    }
+
+    /// A builder that is to read the log from [`Builder::start_offset`] of this checkpoint, and says nothing until
+    /// it reaches `head`. A checkpoint of other settings tells where the log began, and no more.
+    pub fn restore(settings: Settings, checkpoint: &Checkpoint, head: i64) -> Self {
+        if checkpoint.fresh || checkpoint.settings != settings {
+            return Self { head, ..Self::new(settings, checkpoint.origin) };
+        }
+        let mut builder = Self {
+            origin: checkpoint.origin,
+            head,
+            rereading: Rereading::FromCheckpoint,
+            symbols: HashMap::new(),
+            settings,
+        };
+        for entry in &checkpoint.entries {
+            let state = SymbolState::restored(&builder.settings, entry);
+            builder.symbols.insert(entry.symbol.clone(), state);
+        }
+        builder
+    }
+
+    /// Where to start reading for [`Builder::restore`].
+    pub fn start_offset(settings: &Settings, checkpoint: &Checkpoint) -> i64 {
+        if checkpoint.fresh || checkpoint.settings != *settings {
+            checkpoint.origin
+        } else {
+            checkpoint.reread
+        }
+    }
+
+    /// Records before the offset that was asked for are gone from the log: what is read from `offset` on has no
+    /// known past, except for the watermarks, which never fall.
+    pub fn lost_until(&mut self, offset: i64) {
+        self.origin = offset;
+        self.head = self.head.max(offset);
+        self.rereading = Rereading::FromOrigin;
+        for state in self.symbols.values_mut() {
+            state.lose_coverage();
+        }
+    }
+
+    /// Takes the trade at `offset`; `closed` is told of each window that the watermark passes by it.
+    pub fn trade(
+        &mut self,
+        offset: i64,
+        exchange: &str,
+        symbol: &str,
+        trade: &Trade,
+        closed: impl FnMut(Closed<'_>),
+    ) -> Option<TradeOutcome> {
+        let silent = offset < self.head;
+        let first = self.first_coverage(silent, trade.time_ms);
+        let (symbol, state) = self.state(symbol, first)?;
+        let outcome = state.add(exchange, trade, offset);
+        state.see(trade.time_ms, offset);
+        Self::close(symbol, state, silent, closed);
+        Some(outcome)
+    }
+
+    /// Takes the mark at `offset`; `closed` is told of each window that the watermark passes by it.
+    pub fn mark(&mut self, offset: i64, symbol: &str, mark: Mark, closed: impl FnMut(Closed<'_>)) {
+        let silent = offset < self.head;
+        let first = match mark {
+            // A first record that says where coverage starts needs no further margin.
+            Mark::From(_) => Coverage::ALWAYS,
+            Mark::Until(ms) => self.first_coverage(silent, ms),
+        };
+        let Some((symbol, state)) = self.state(symbol, first) else { return };
+        match mark {
+            Mark::From(ms) => state.cover_from(ms, offset),
+            Mark::Until(ms) => state.see(ms, offset),
+        }
+        Self::close(symbol, state, silent, closed);
+    }
+
+    /// Tells `live` of each open window that has changed since the last call.
+    pub fn live(&mut self, mut live: impl FnMut(Live<'_>)) {
+        for (symbol, state) in &mut self.symbols {
+            state.changed(|interval, start_ms, candle, state| {
+                live(Live { symbol, interval, start_ms, candle, state });
+            });
+        }
+    }
+
+    /// Event time (ms) before which no trade of `symbol` is outstanding: the largest trade time or `until` mark in
+    /// the log, less the lateness. Never falls. `None` before the first.
+    pub fn watermark_ms(&self, symbol: &str) -> Option<i64> {
+        self.symbols.get(symbol).and_then(SymbolState::watermark_ms)
+    }
+
+    /// Trades in open windows, counted once for each interval.
+    pub fn open_trades(&self) -> u64 {
+        self.symbols.values().map(SymbolState::open_trades).sum()
+    }
+
+    /// How to rebuild this state at `head`, the next offset to read. Meaningless before the head of a restored one.
+    pub fn checkpoint(&self, head: i64) -> Checkpoint {
+        let mut checkpoint = Checkpoint {
+            settings: self.settings.clone(),
+            origin: self.origin,
+            reread: self
+                .symbols
+                .values()
+                .filter_map(SymbolState::first_open_offset)
+                .min()
+                .unwrap_or(head)
+                .min(head),
+            fresh: false,
+            entries: Vec::new(),
+        };
+        loop {
+            let needed = self.symbols.iter().filter_map(|(s, state)| state.entry(s, checkpoint.reread));
+            let mut needed: Vec<(Entry, i64)> = needed.collect();
+            needed.sort_unstable_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.symbol.cmp(&b.symbol)));
+            let latest = needed.first().map(|(_, offset)| *offset);
+            checkpoint.entries = needed.into_iter().map(|(entry, _)| entry).collect();
+            match latest {
+                Some(offset) if !checkpoint.fits() => {
+                    if offset < self.origin {
+                        return Checkpoint {
+                            reread: self.origin,
+                            fresh: true,
+                            entries: Vec::new(),
+                            ..checkpoint
+                        };
+                    }
+                    // Reading the record again costs less than naming what it said.
+                    checkpoint.reread = offset;
+                }
+                _ => return checkpoint,
+            }
+        }
+    }
+
+    /// What a symbol starts with whose first record speaks of `time_ms`.
+    fn first_coverage(&self, silent: bool, time_ms: i64) -> Coverage {
+        if silent && self.rereading == Rereading::FromCheckpoint {
+            Coverage::ALWAYS
+        } else {
+            // Trades of up to `time_ms + lateness` may stand before this record in the log.
+            Coverage::first_record(time_ms.saturating_add(self.settings.lateness_ms))
+        }
+    }
+
+    /// `None` for a text that is no symbol.
+    fn state(&mut self, symbol: &str, first: Coverage) -> Option<(&Symbol, &mut SymbolState)> {
+        if !self.symbols.contains_key(symbol) {
+            let state = SymbolState::new(&self.settings, first);
+            self.symbols.insert(Symbol::new(symbol).ok()?, state);
+        }
+        // Borrowed anew: the borrow checker does not accept returning it from the branch above.
+        self.symbols.get_key_value_mut(symbol)
+    }
+
+    fn close(symbol: &Symbol, state: &mut SymbolState, silent: bool, mut closed: impl FnMut(Closed<'_>)) {
+        state.close(|interval, start_ms, candle, complete| {
+            if !silent {
+                closed(Closed { symbol, interval, start_ms, candle, complete });
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! One symbol's part of the builder: its watermark, how far the log covers it, and its open windows.
+
+use super::ids::{Ids, bucket_ms};
+use crate::{
+    candle::Candle,
+    checkpoint::{Entry, Settings},
+    decimal::Quantities,
+    interval::Interval,
+    symbol::Symbol,
+    trade::Trade,
+};
+
+/// What became of a trade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TradeOutcome {
+    /// In a candle of every interval.
+    Counted,
+    /// Too late for the candles of some intervals, in those of others.
+    PartlyLate,
+    /// Too late for all of its candles.
+    Late,
+    /// In its candles before.
+    Duplicate,
+}
+
+/// Whether an open window can become final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveState {
+    /// The log covers it from its start.
+    Forming,
+    /// The log does not.
+    Incomplete,
+}
+
+/// From when on the log holds every trade of a symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Coverage {
+    /// Windows that start before this (ms) are incomplete.
+    from_ms: i64,
+    by: Limit,
+}
+
+/// What said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// Nothing: there is no limit.
+    None,
+    /// The first record of a symbol that has no past.
+    FirstRecord,
+    /// A mark at this offset, or before it.
+    Mark(i64),
+    /// The next record will say: what was before is lost.
+    NextRecord,
+}
+
+impl Coverage {
+    pub(super) const ALWAYS: Self = Self { from_ms: i64::MIN, by: Limit::None };
+
+    pub(super) fn first_record(from_ms: i64) -> Self {
+        Self { from_ms, by: Limit::FirstRecord }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SymbolState {
+    lateness_ms: i64,
+    bucket_ms: i64,
+    seen: Option<Seen>,
+    coverage: Coverage,
+    ids: Ids,
+    series: Box<[Series]>,
+    /// Earliest end of an open window: until the watermark gets there, nothing is to be closed.
+    next_close_ms: i64,
+}
+
+/// The largest trade time or `until` mark, and the offset of the record that said it first.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    ms: i64,
+    offset: i64,
+}
+
+#[derive(Debug)]
+struct Series {
+    interval: Interval,
+    /// Open windows, by start. Usually one or two.
+    windows: Vec<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    start_ms: i64,
+    first_offset: i64,
+    candle: Candle,
+    changed: bool,
+}
+
+impl SymbolState {
+    pub(super) fn new(settings: &Settings, coverage: Coverage) -> Self {
+        let longest_ms = settings.intervals.iter().map(|i| i.length_ms()).max().unwrap_or(0);
+        Self {
+            lateness_ms: settings.lateness_ms,
+            bucket_ms: bucket_ms(longest_ms),
+            seen: None,
+            coverage,
+            ids: Ids::default(),
+            series: settings
+                .intervals
+                .iter()
+                .map(|&interval| Series { interval, windows: Vec::new() })
+                .collect(),
+            next_close_ms: i64::MAX,
+        }
+    }
+
+    /// Of a checkpoint. What its records said was said before the checkpoint's start: offset unknown.
+    pub(super) fn restored(settings: &Settings, entry: &Entry) -> Self {
+        const BEFORE: i64 = i64::MIN + 1;
+        let coverage = match entry.covered_from_ms {
+            Some(from_ms) => Coverage { from_ms, by: Limit::Mark(BEFORE) },
+            None => Coverage::ALWAYS,
+        };
+        let seen = entry.seen_ms.map(|ms| Seen { ms, offset: BEFORE });
+        Self { seen, ..Self::new(settings, coverage) }
+    }
+
+    pub(super) fn watermark_ms(&self) -> Option<i64> {
+        self.seen.map(|seen| seen.ms - self.lateness_ms)
+    }
+
+    pub(super) fn open_trades(&self) -> u64 {
+        self.series.iter().flat_map(|s| &s.windows).map(|w| w.candle.count()).sum()
+    }
+
+    /// Records of the past are gone; the next one is a first record.
+    pub(super) fn lose_coverage(&mut self) {
+        self.coverage = Coverage { from_ms: i64::MAX, by: Limit::NextRecord };
+    }
+
+    pub(super) fn add(&mut self, exchange: &str, trade: &Trade, offset: i64) -> TradeOutcome {
+        let watermark_ms = self.watermark_ms().unwrap_or(i64::MIN);
+        let late = self.series.iter().filter(|s| s.is_final(trade.time_ms, watermark_ms)).count();
+        if late == self.series.len() {
+            return if late == 0 { TradeOutcome::Counted } else { TradeOutcome::Late };
+        }
+        if !self.ids.insert(exchange, trade.id, trade.time_ms, self.bucket_ms) {
+            return TradeOutcome::Duplicate;
+        }
+        let quantities = Quantities::new(trade.price, trade.amount.abs());
+        for series in &mut self.series {
+            if late == 0 || !series.is_final(trade.time_ms, watermark_ms) {
+                let end_ms = series.add(trade, &quantities, offset);
+                self.next_close_ms = self.next_close_ms.min(end_ms);
+            }
+        }
+        if late == 0 { TradeOutcome::Counted } else { TradeOutcome::PartlyLate }
+    }
+
+    /// The log says that event time has come to `ms`.
+    pub(super) fn see(&mut self, ms: i64, offset: i64) {
+        if self.coverage.by == Limit::NextRecord {
+            let first_ms = self.seen.map_or(ms, |seen| ms.max(seen.ms));
+            self.coverage = Coverage::first_record(first_ms.saturating_add(self.lateness_ms));
+        }
+        if self.seen.is_none_or(|seen| ms > seen.ms) {
+            self.seen = Some(Seen { ms, offset });
+        }
+    }
+
+    pub(super) fn cover_from(&mut self, from_ms: i64, offset: i64) {
+        if self.coverage.by == Limit::NextRecord || from_ms > self.coverage.from_ms {
+            self.coverage = Coverage { from_ms, by: Limit::Mark(offset) };
+            self.series.iter_mut().flat_map(|s| &mut s.windows).for_each(|w| w.changed = true);
+        }
+    }
+
+    /// Hands out the windows that the watermark has passed, and forgets them.
+    pub(super) fn close(&mut self, mut closed: impl FnMut(Interval, i64, &Candle, bool)) {
+        let Some(watermark_ms) = self.watermark_ms().filter(|&ms| ms >= self.next_close_ms) else { return };
+        self.next_close_ms = i64::MAX;
+        for series in &mut self.series {
+            let interval = series.interval;
+            let open = series.windows.partition_point(|w| w.start_ms + interval.length_ms() <= watermark_ms);
+            for window in series.windows.drain(..open) {
+                let complete = window.start_ms >= self.coverage.from_ms;
+                closed(interval, window.start_ms, &window.candle, complete);
+            }
+            if let Some(window) = series.windows.first() {
+                self.next_close_ms = self.next_close_ms.min(window.start_ms + interval.length_ms());
+            }
+        }
+        self.ids.expire(self.earliest_open_ms(watermark_ms), watermark_ms, self.bucket_ms);
+    }
+
+    pub(super) fn changed(&mut self, mut live: impl FnMut(Interval, i64, &Candle, LiveState)) {
+        for series in &mut self.series {
+            for window in series.windows.iter_mut().filter(|w| w.changed) {
+                window.changed = false;
+                let complete = window.start_ms >= self.coverage.from_ms;
+                let state = if complete { LiveState::Forming } else { LiveState::Incomplete };
+                live(series.interval, window.start_ms, &window.candle, state);
+            }
+        }
+    }
+
+    /// First offset that holds a trade of an open window.
+    pub(super) fn first_open_offset(&self) -> Option<i64> {
+        self.series.iter().flat_map(|s| &s.windows).map(|w| w.first_offset).min()
+    }
+
+    /// What reading from `reread` on cannot tell about this symbol, and the offset from which it could.
+    pub(super) fn entry(&self, symbol: &Symbol, reread: i64) -> Option<(Entry, i64)> {
+        let seen = self.seen.filter(|seen| seen.offset < reread);
+        let covered = match self.coverage.by {
+            Limit::FirstRecord if self.coverage_matters() => Some(i64::MIN),
+            Limit::Mark(offset) if offset < reread && self.coverage_matters() => Some(offset),
+            _ => None,
+        };
+        let offset = [seen.map(|s| s.offset), covered].into_iter().flatten().min()?;
+        let entry = Entry {
+            symbol: symbol.clone(),
+            seen_ms: seen.map(|s| s.ms),
+            covered_from_ms: covered.map(|_| self.coverage.from_ms),
+        };
+        Some((entry, offset))
+    }
+
+    /// Whether a window that is not final yet can start before coverage does.
+    fn coverage_matters(&self) -> bool {
+        match self.watermark_ms() {
+            Some(watermark_ms) => self.earliest_open_ms(watermark_ms) < self.coverage.from_ms,
+            None => !self.series.is_empty(),
+        }
+    }
+
+    /// Start of the earliest window that is not final at this watermark.
+    fn earliest_open_ms(&self, watermark_ms: i64) -> i64 {
+        self.series.iter().map(|s| s.interval.window_start_ms(watermark_ms)).min().unwrap_or(watermark_ms)
+    }
+}
+
+impl Series {
+    fn holds(&self, window: &Window, time_ms: i64) -> bool {
+        (window.start_ms..window.start_ms + self.interval.length_ms()).contains(&time_ms)
+    }
+
+    /// Whether the window of `time_ms` is closed. Windows that are there are open.
+    fn is_final(&self, time_ms: i64, watermark_ms: i64) -> bool {
+        time_ms < watermark_ms
+            && !self.windows.last().is_some_and(|w| self.holds(w, time_ms))
+            && self.interval.window_start_ms(time_ms) + self.interval.length_ms() <= watermark_ms
+    }
+
+    /// Adds a trade to its window, which may be new. Returns the end of the window.
+    fn add(&mut self, trade: &Trade, quantities: &Quantities, offset: i64) -> i64 {
+        let length_ms = self.interval.length_ms();
+        let index = match self.windows.last() {
+            Some(last) if self.holds(last, trade.time_ms) => self.windows.len() - 1,
+            _ => {
+                let start_ms = self.interval.window_start_ms(trade.time_ms);
+                let index = self.windows.partition_point(|w| w.start_ms < start_ms);
+                if self.windows.get(index).is_none_or(|w| w.start_ms != start_ms) {
+                    let candle = Candle::new(trade, quantities);
+                    self.windows
+                        .insert(index, Window { start_ms, first_offset: offset, candle, changed: true });
+                    return start_ms + length_ms;
+                }
+                index
+            }
+        };
+        let window = &mut self.windows[index];
+        window.candle.add(trade, quantities);
+        window.changed = true;
+        window.start_ms + length_ms
+    }
+}

@@ -1,0 +1,259 @@
+//! A small write endpoint of InfluxDB 2 and 3: checks token and bucket, parses every line, keeps points in memory,
+//! and can be told to misbehave.
+//!
+//! Identity of a point: measurement, tags and time; a later write of the same fields wins. Unlike the real server,
+//! it keeps a note of every point that was written again with other values.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Query, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde_json::json;
+
+use super::Server;
+
+/// Organization of the endpoint.
+pub const ORGANIZATION: &str = "candles";
+/// Bucket (v2) or database (v3) of the endpoint.
+pub const BUCKET: &str = "candles";
+/// Token of the endpoint.
+pub const TOKEN: &str = "canary-token-of-the-double";
+
+type Shared = Arc<Mutex<Contents>>;
+
+/// Measurement, tags, time (ns).
+pub type Key = (String, String, i64);
+/// Fields by name, as written.
+pub type Fields = BTreeMap<String, String>;
+
+/// How the endpoint answers one request.
+#[derive(Debug, Clone)]
+pub enum Misbehaviour {
+    /// With this status, storing nothing.
+    Status(u16),
+    /// With 429 or 503 and `Retry-After` in seconds.
+    RetryAfter(u16, u64),
+    /// Stores the points, and answers 500 all the same.
+    LoseAnswer,
+    /// As always, but this late.
+    Slow(Duration),
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    points: BTreeMap<Key, Fields>,
+    rewritten: Vec<(Key, Fields, Fields)>,
+    script: VecDeque<Misbehaviour>,
+    outage: Option<u16>,
+    /// Lines that contain this text are refused.
+    poison: Option<String>,
+    requests: u64,
+}
+
+/// A running endpoint.
+#[derive(Debug)]
+pub struct Influxdb {
+    server: Server,
+    contents: Shared,
+}
+
+impl Influxdb {
+    /// Starts an empty one on a free port.
+    pub async fn start() -> std::io::Result<Self> {
+        let contents = Shared::default();
+        let router = Router::new()
+            .route("/api/v2/write", post(write_v2))
+            .route("/api/v3/write_lp", post(write_v3))
+            .with_state(Arc::clone(&contents));
+        Ok(Self { server: Server::start(router).await?, contents })
+    }
+
+    /// Base URL.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// All points of a measurement.
+    pub fn points(&self, measurement: &str) -> BTreeMap<Key, Fields> {
+        self.lock()
+            .points
+            .iter()
+            .filter(|(key, _)| key.0 == measurement)
+            .map(|(k, f)| (k.clone(), f.clone()))
+            .collect()
+    }
+
+    /// Points of a measurement that were written again with other values: before and after.
+    pub fn rewritten(&self, measurement: &str) -> Vec<(Key, Fields, Fields)> {
+        self.lock().rewritten.iter().filter(|(key, _, _)| key.0 == measurement).cloned().collect()
+    }
+
+    /// Answers the next requests in these ways.
+    pub fn misbehave(&self, ways: impl IntoIterator<Item = Misbehaviour>) {
+        self.lock().script.extend(ways);
+    }
+
+    /// Until told otherwise, answers every request with this status.
+    pub fn set_outage(&self, status: Option<u16>) {
+        self.lock().outage = status;
+    }
+
+    /// Refuses lines that contain `text`.
+    pub fn poison(&self, text: &str) {
+        self.lock().poison = Some(text.to_owned());
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> u64 {
+        self.lock().requests
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        lock(&self.contents)
+    }
+}
+
+fn lock(contents: &Mutex<Contents>) -> MutexGuard<'_, Contents> {
+    contents.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn write_v2(
+    State(shared): State<Shared>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let place = query.get("org").is_some_and(|org| org == ORGANIZATION)
+        && query.get("bucket").is_some_and(|b| b == BUCKET);
+    let (way, mut answer) = match enter(&shared, &headers, "Token", place).await {
+        Ok(way) => way,
+        Err(answer) => return answer,
+    };
+    let mut contents = lock(&shared);
+    let lines: Vec<&str> = std::str::from_utf8(&body).unwrap_or("\u{0}").lines().collect();
+    // v2 stores nothing of a request with a malformed line.
+    if let Some(line) = lines.iter().find(|line| contents.refuses(line)) {
+        return problem(StatusCode::BAD_REQUEST, &format!("unable to parse '{line}': poisoned"));
+    }
+    for line in lines {
+        contents.store(line);
+    }
+    if matches!(way, Some(Misbehaviour::LoseAnswer)) {
+        answer = problem(StatusCode::INTERNAL_SERVER_ERROR, "answer lost");
+    }
+    answer
+}
+
+async fn write_v3(
+    State(shared): State<Shared>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let place = query.get("db").is_some_and(|db| db == BUCKET);
+    let (_, answer) = match enter(&shared, &headers, "Bearer", place).await {
+        Ok(way) => way,
+        Err(answer) => return answer,
+    };
+    let mut contents = lock(&shared);
+    let mut refused = Vec::new();
+    for (index, line) in std::str::from_utf8(&body).unwrap_or("\u{0}").lines().enumerate() {
+        if contents.refuses(line) {
+            refused.push(
+                json!({ "line_number": index + 1, "original_line": line, "error_message": "poisoned" }),
+            );
+        } else {
+            contents.store(line);
+        }
+    }
+    if refused.is_empty() {
+        return answer;
+    }
+    refused.truncate(100);
+    let body = json!({ "error": "partial write of line protocol occurred", "data": refused });
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
+}
+
+/// Token, place and script: how to go on, or the answer.
+async fn enter(
+    shared: &Shared,
+    headers: &HeaderMap,
+    scheme: &str,
+    place: bool,
+) -> Result<(Option<Misbehaviour>, Response), Response> {
+    let way = {
+        let mut contents = lock(shared);
+        contents.requests += 1;
+        if let Some(status) = contents.outage {
+            return Err(problem(StatusCode::from_u16(status).unwrap_or_default(), "outage"));
+        }
+        contents.script.pop_front()
+    };
+    match way {
+        Some(Misbehaviour::Status(status)) => {
+            return Err(problem(StatusCode::from_u16(status).unwrap_or_default(), "as told"));
+        }
+        Some(Misbehaviour::RetryAfter(status, seconds)) => {
+            let mut answer = problem(StatusCode::from_u16(status).unwrap_or_default(), "busy");
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            return Err(answer);
+        }
+        Some(Misbehaviour::Slow(delay)) => tokio::time::sleep(delay).await,
+        _ => {}
+    }
+    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != &format!("{scheme} {TOKEN}")) {
+        return Err(problem(StatusCode::UNAUTHORIZED, "unauthorized access"));
+    }
+    if !place {
+        return Err(problem(StatusCode::NOT_FOUND, "bucket not found"));
+    }
+    Ok((way, StatusCode::NO_CONTENT.into_response()))
+}
+
+fn problem(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({ "code": "as told", "message": message }))).into_response()
+}
+
+impl Contents {
+    fn refuses(&self, line: &str) -> bool {
+        let poisoned = self.poison.as_ref().is_some_and(|text| line.contains(text.as_str()));
+        poisoned || !(line.is_empty() || line.starts_with('#') || parse(line).is_some())
+    }
+
+    fn store(&mut self, line: &str) {
+        let Some((key, fields)) = parse(line) else { return };
+        let stored = self.points.entry(key.clone()).or_default();
+        let before = stored.clone();
+        stored.extend(fields);
+        if !before.is_empty() && before != *stored {
+            self.rewritten.push((key, before, stored.clone()));
+        }
+    }
+}
+
+/// A line without escapes: the pipeline's usual names have none.
+fn parse(line: &str) -> Option<(Key, Fields)> {
+    let mut parts = line.split(' ');
+    let (series, fields, time) = (parts.next()?, parts.next()?, parts.next()?);
+    let (measurement, tags) = series.split_once(',').unwrap_or((series, ""));
+    let fields =
+        fields.split(',').map(|field| field.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())));
+    let fields: Fields = fields.collect::<Option<_>>()?;
+    let known_types = |value: &String| {
+        let number = value.strip_suffix('i').unwrap_or(value);
+        number.parse::<f64>().is_ok() || (value.starts_with('"') && value.ends_with('"'))
+    };
+    let well_formed = parts.next().is_none() && !measurement.is_empty() && fields.values().all(known_types);
+    well_formed.then_some(())?;
+    Some(((measurement.to_owned(), tags.to_owned(), time.parse().ok()?), fields))
+}

@@ -1,0 +1,137 @@
+//! What is built or fetched, from which committed wrapper files (`testbed/artifacts/<name>/`), by which steps.
+//! A new one is a constant here, its wrapper files, and a line in [`ALL`]. Nothing is started here.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::error::{Error, Result};
+use super::install::{Build, Tool};
+
+/// Something that `testbed install` puts into the cache.
+pub struct Artefact {
+    /// As the command line takes it.
+    pub name: &'static str,
+    /// Of the server itself.
+    pub version: &'static str,
+    /// Wrapper files, by name and content; they are part of the binary, so no source tree is needed.
+    pub(crate) files: &'static [(&'static str, &'static str)],
+    /// Programs that the steps run.
+    pub(crate) tools: &'static [Tool],
+    /// Fills [`Build::out`].
+    pub(crate) build: fn(&Build<'_>) -> Result<()>,
+    /// Raised when `build` changes what it makes, so that old entries are not used.
+    pub(crate) revision: &'static str,
+}
+
+/// Includes wrapper files of `testbed/artifacts/<folder>/`.
+macro_rules! wrapper {
+    ($folder:literal: $($file:literal),+) => {
+        &[$(($file, include_str!(concat!("../../artifacts/", $folder, "/", $file)))),+]
+    };
+}
+
+pub(crate) const JAVA: Tool = Tool { program: "java", package: "openjdk-17-jre-headless (17 or later)" };
+const MAVEN: Tool = Tool { program: "mvn", package: "maven" };
+const GO: Tool = Tool { program: "go", package: "golang-go (1.26 or later, from backports if need be)" };
+const GCC: Tool = Tool { program: "gcc", package: "gcc" };
+const CARGO: Tool = Tool { program: "cargo", package: "cargo (or rustup)" };
+const PKG_CONFIG: Tool = Tool { program: "pkg-config", package: "pkg-config" };
+
+/// Jars of the broker and of Kafka's command line tools, in `jars/`.
+pub const KAFKA: Artefact = Artefact {
+    name: "kafka",
+    version: "4.3.1",
+    files: wrapper!("kafka": "pom.xml"),
+    tools: &[JAVA, MAVEN],
+    build: |build| maven(build, "fetch the jars", "copy-dependencies", "jars", &["-DincludeScope=runtime"]),
+    revision: "1",
+};
+
+/// Apicurio Registry's runnable jar and its libraries, in `app/`.
+pub const APICURIO: Artefact = Artefact {
+    name: "apicurio",
+    version: "3.0.9",
+    files: wrapper!("apicurio": "pom.xml"),
+    tools: &[JAVA, MAVEN],
+    build: |build| maven(build, "fetch and unpack the archive", "unpack", "app", &[]),
+    revision: "1",
+};
+
+/// AxonOps schema registry, `bin/schema-registry`.
+pub const AXONOPS: Artefact = Artefact {
+    name: "axonops",
+    version: "0.2.1",
+    files: wrapper!("axonops": "go.mod", "go.sum", "tools.go"),
+    tools: &[GO],
+    build: |build| {
+        let package = "github.com/axonops/axonops-schema-registry/cmd/schema-registry";
+        let mut command = go_build(build, &build.out.join("bin/schema-registry"), package, &[]);
+        command.env("CGO_ENABLED", "0");
+        build.step("compile", command)
+    },
+    revision: "1",
+};
+
+/// InfluxDB OSS 2 without its web user interface, `bin/influxd`.
+pub const INFLUXDB: Artefact = Artefact {
+    name: "influxdb",
+    version: "2.9.1",
+    files: wrapper!("influxdb": "go.mod", "go.sum", "tools.go"),
+    tools: &[GO, GCC, CARGO, PKG_CONFIG],
+    build: influxdb,
+    revision: "1",
+};
+
+/// Everything that `testbed install` knows.
+pub const ALL: &[&Artefact] = &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB];
+
+/// Runs one goal of Maven's dependency plugin, with checksums enforced.
+fn maven(build: &Build<'_>, step: &str, goal: &str, folder: &str, options: &[&str]) -> Result<()> {
+    let mut command = build.command("mvn");
+    command.args(["--quiet", "--batch-mode", "--no-transfer-progress", "--strict-checksums"]);
+    command.arg("-Dstyle.color=never").arg(format!("dependency:{goal}")).args(options);
+    command.arg(format!("-DoutputDirectory={}", build.out.join(folder).display()));
+    build.step(step, command)
+}
+
+/// `go build` of one package at the versions of the wrapper module's go.mod and go.sum.
+fn go_build(build: &Build<'_>, output: &Path, package: &str, flags: &[&str]) -> Command {
+    let mut command = build.command("go");
+    command.env("GOWORK", "off").env("GOFLAGS", "-mod=readonly -buildvcs=false");
+    command.args(["build", "-trimpath", "-ldflags", "-s -w"]).args(flags).arg("-o").arg(output).arg(package);
+    command
+}
+
+/// influxd links libflux, a Rust library: InfluxData's own `pkg-config` compiles it with cargo when Go asks for
+/// the library's flags.
+fn influxdb(build: &Build<'_>) -> Result<()> {
+    let pkg_config = build.work.join("pkg-config");
+    build.step(
+        "compile its pkg-config",
+        go_build(build, &pkg_config, "github.com/influxdata/pkg-config", &[]),
+    )?;
+    let flags = ["-tags", "sqlite_foreign_keys,sqlite_json"];
+    let package = "github.com/influxdata/influxdb/v2/cmd/influxd";
+    let mut command = go_build(build, &build.out.join("bin/influxd"), package, &flags);
+    command.env("CGO_ENABLED", "1").env("PKG_CONFIG", &pkg_config);
+    // Flux names a toolchain of its own in a file; rustup would download that one.
+    if let Some(toolchain) = installed_toolchain()? {
+        command.env("RUSTUP_TOOLCHAIN", toolchain);
+    }
+    build.step("compile libflux and influxd (5 to 7 minutes on 2 cores)", command)
+}
+
+/// Rustup's active toolchain; `None` without rustup, where there is nothing to choose.
+fn installed_toolchain() -> Result<Option<String>> {
+    if let Ok(toolchain) = std::env::var("RUSTUP_TOOLCHAIN") {
+        return Ok(Some(toolchain));
+    }
+    match Command::new("rustup").args(["show", "active-toolchain"]).output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            Ok(text.split_whitespace().next().map(str::to_owned))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("run rustup show active-toolchain")(error)),
+    }
+}

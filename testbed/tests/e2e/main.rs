@@ -1,0 +1,6 @@
+//! The pipeline on the real servers: three brokers, a registry, InfluxDB. Needs the programs that `testbed install`
+//! names; a server that cannot be had fails these tests, it never skips them.
+
+mod consumer;
+mod golden;
+mod pipeline;

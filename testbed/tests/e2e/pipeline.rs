@@ -1,0 +1,214 @@
+//! What the tests share: configurations, records written by another client, and what the database holds.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use candles_core::avro::{TRADE_SCHEMA_JSON, TradeEncoder};
+use candles_core::trade::Trade;
+use candles_testbed::servers::{Testbed, Worker, worker};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::json;
+
+/// How long the slowest step may take on a busy machine. Nothing asserts on speed.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+const TOKEN_VARIABLE: &str = "INFLUX_TOKEN";
+
+/// One pipeline of one test: topic, bucket and configuration of its own on shared servers.
+pub struct Pipeline<'a> {
+    pub bed: &'a Testbed,
+    pub topic: String,
+    pub bucket: String,
+    pub symbols: Vec<&'static str>,
+    /// Extra YAML by top-level key, at two spaces.
+    pub exchange: String,
+    pub influxdb: String,
+    /// Extra YAML at top level.
+    pub more: String,
+}
+
+impl<'a> Pipeline<'a> {
+    /// With a topic of `partitions` (RF 3, min.insync 2), its dead letter topic, and a bucket.
+    pub async fn new(bed: &'a Testbed, name: &str, partitions: i32, symbols: &[&'static str]) -> Self {
+        let rf3 = [("min.insync.replicas", "2")];
+        bed.kafka.create_topic(name, partitions, 3, &rf3).await.unwrap();
+        bed.kafka.create_topic(&format!("{name}-dlq"), 1, 3, &rf3).await.unwrap();
+        bed.influxdb.create_bucket(name).await.unwrap();
+        Self {
+            bed,
+            topic: name.to_owned(),
+            bucket: name.to_owned(),
+            symbols: symbols.to_vec(),
+            exchange: String::new(),
+            influxdb: String::new(),
+            more: String::new(),
+        }
+    }
+
+    /// The configuration file.
+    pub fn yaml(&self) -> String {
+        format!(
+            "exchange:\n  name: bitfinex\n  symbols: {symbols:?}\n{exchange}\
+             kafka:\n  bootstrapServers: {kafka}\n\
+             schemaRegistry:\n  url: {registry}\n\
+             topic:\n  name: {topic}\n\
+             influxdb:\n  url: {influxdb}\n  organization: {org}\n  bucket: {bucket}\n  token: {{env: {TOKEN_VARIABLE}}}\n\
+             {more_influxdb}{more}",
+            symbols = self.symbols,
+            exchange = self.exchange,
+            kafka = self.bed.kafka.bootstrap(),
+            registry = self.bed.apicurio.url(),
+            topic = self.topic,
+            influxdb = self.bed.influxdb.url(),
+            org = self.bed.influxdb.org(),
+            bucket = self.bucket,
+            more_influxdb = self.influxdb,
+            more = self.more,
+        )
+    }
+
+    /// Starts a worker and waits until it is ready.
+    pub async fn worker(&self, binary: &str, name: &str) -> Worker {
+        let worker = self.start(binary, name);
+        worker.wait_ready().await.unwrap();
+        worker
+    }
+
+    /// Starts a worker.
+    pub fn start(&self, binary: &str, name: &str) -> Worker {
+        let path = worker::binary(binary).unwrap();
+        let name = format!("{}-{name}", self.topic);
+        let env = [(TOKEN_VARIABLE, self.bed.influxdb.token().to_owned())];
+        Worker::start(&path, &name, &self.yaml(), &env, self.bed.run_dir()).unwrap()
+    }
+
+    /// Final candles of an interval by window start (ms).
+    pub async fn candles(&self, symbol: &str, interval: &str) -> BTreeMap<i64, ([f64; 5], u64)> {
+        let filter = format!(
+            r#"r._measurement == "candles" and r.symbol == "{symbol}" and r.interval == "{interval}""#
+        );
+        let rows = self.rows(&filter).await;
+        let row = |row: &BTreeMap<String, String>| {
+            let value = |name: &str| row[name].parse::<f64>().unwrap();
+            let values = ["open", "high", "low", "close", "volume"].map(value);
+            (time_ns(row) / 1_000_000, (values, row["count"].parse().unwrap()))
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// Points that a filter selects, with one column for each field.
+    pub async fn rows(&self, filter: &str) -> Vec<BTreeMap<String, String>> {
+        let query = format!(
+            r#"from(bucket: "{}") |> range(start: 0) |> filter(fn: (r) => {filter})
+               |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value") |> group()
+               |> map(fn: (r) => ({{r with time_ns: int(v: r._time)}}))"#,
+            self.bucket
+        );
+        self.bed.influxdb.query_rows(&query).await.unwrap()
+    }
+
+    /// Number of raw points.
+    pub async fn raw_points(&self) -> usize {
+        self.rows(r#"r._measurement == "trades""#).await.len()
+    }
+
+    /// Offsets that the group has committed, summed over partitions.
+    pub async fn lag(&self) -> Option<i64> {
+        let bootstrap = self.bed.kafka.bootstrap();
+        let group = format!("candles-{}", self.topic);
+        let args = ["--bootstrap-server", &bootstrap, "--describe", "--group", &group];
+        let tool = self.bed.kafka.tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
+        let output = tool.args(args).run().await.unwrap().stdout;
+        // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG ...
+        let lags =
+            output.lines().filter(|line| line.starts_with(&group)).map(|line| line.split_whitespace().nth(5));
+        lags.map(|lag| lag.and_then(|text| text.parse::<i64>().ok()))
+            .collect::<Option<Vec<_>>>()
+            .map(|l| l.iter().sum())
+    }
+}
+
+/// Time of a row of [`Pipeline::rows`].
+pub fn time_ns(row: &BTreeMap<String, String>) -> i64 {
+    row["time_ns"].parse().unwrap()
+}
+
+/// Asks again until the answer is as expected, or shows what it was.
+pub async fn eventually<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    expected: T,
+    mut ask: impl AsyncFnMut() -> T,
+) {
+    let begun = Instant::now();
+    loop {
+        let answer = ask().await;
+        if answer == expected {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: {answer:?} instead of {expected:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A client that is not the producer: registers the schema over REST and writes records of its own making.
+pub struct OtherClient {
+    producer: BaseProducer,
+    topic: String,
+    pub schema_id: u32,
+}
+
+impl OtherClient {
+    pub async fn new(pipeline: &Pipeline<'_>) -> Self {
+        let url = format!("{}/subjects/{}-value/versions", pipeline.bed.apicurio.url(), pipeline.topic);
+        let answer = reqwest::Client::new()
+            .post(url)
+            .header("Content-Type", "application/vnd.schemaregistry.v1+json")
+            .body(json!({ "schema": TRADE_SCHEMA_JSON }).to_string())
+            .send()
+            .await
+            .unwrap();
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        let schema_id = u32::try_from(answer["id"].as_u64().unwrap()).unwrap();
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", pipeline.bed.kafka.bootstrap())
+            .set("acks", "all")
+            .set("linger.ms", "20")
+            .create()
+            .unwrap();
+        Self { producer, topic: pipeline.topic.clone(), schema_id }
+    }
+
+    pub fn trades(&self, partition: i32, symbol: &str, trades: &[Trade]) {
+        let encoder = TradeEncoder::new(self.schema_id, "bitfinex", symbol);
+        let mut value = Vec::new();
+        for trade in trades {
+            encoder.encode(trade, &mut value);
+            self.value(partition, symbol, &value);
+        }
+        self.flush();
+    }
+
+    pub fn value(&self, partition: i32, key: &str, value: &[u8]) {
+        loop {
+            let record = BaseRecord::to(&self.topic).partition(partition).key(key).payload(value);
+            if self.producer.send(record).is_ok() {
+                return;
+            }
+            self.producer.poll(Duration::from_millis(50));
+        }
+    }
+
+    /// `until` or `from`.
+    pub fn mark(&self, partition: i32, symbol: &str, name: &str, ms: i64) {
+        let headers = OwnedHeaders::new().insert(Header { key: name, value: Some(&ms.to_string()) });
+        let record =
+            BaseRecord::<str, [u8]>::to(&self.topic).partition(partition).key(symbol).headers(headers);
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.flush();
+    }
+
+    pub fn flush(&self) {
+        self.producer.flush(Duration::from_secs(30)).unwrap();
+    }
+}

@@ -1,0 +1,399 @@
+//! The polling thread: records in, batches out, offsets committed when the sink has acknowledged them.
+//!
+//! [`Intake`] is the state, owned by the client's context; [`poll_until`] is the loop. The loop never waits for the
+//! sink or the registry without polling: it pauses its partitions instead, and stays a member of the group.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use candles_core::{
+    builder::Builder,
+    checkpoint::{Checkpoint, Settings},
+    config::OffsetReset,
+    mark::Mark,
+};
+use rdkafka::{
+    Message as _, Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer as _},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    message::{BorrowedMessage, Headers as _},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    commits::{Commits, Progress, offsets},
+    group::{Group, GroupConsumer},
+    limits::{
+        BROKER_CALL, COMMIT_INTERVAL, DRAIN_MAX, LIVE_INTERVAL, PENDING_BYTES_HIGH, PENDING_BYTES_LOW,
+        POLL_WAIT, ROUND_RECORDS_MAX, STALL_MAX,
+    },
+    metrics::PartitionLabel,
+    partition::{Partition, Record, Shared, split},
+    schemas::{Lookup, Schemas},
+};
+use crate::{
+    runtime::health::Health,
+    sink::{
+        batch::{Batch, Origin},
+        writer::Outbox,
+    },
+};
+
+/// What the polling thread owns.
+pub struct Intake {
+    topic: String,
+    settings: Settings,
+    offset_reset: OffsetReset,
+    live: bool,
+    shared: Shared,
+    schemas: Schemas,
+    outbox: Outbox,
+    stop: CancellationToken,
+    partitions: HashMap<i32, Partition>,
+    batch: Batch,
+    commits: Commits,
+    paused: bool,
+    /// A record was read that has to be read again: only a seek brings it back.
+    put_back: bool,
+    last_commit: Instant,
+    last_live: Instant,
+}
+
+/// What became of a record.
+enum Taken {
+    Done,
+    /// Its schema is being fetched: it has to be read again.
+    Later,
+}
+
+/// What an [`Intake`] is made of.
+pub struct Parts {
+    pub topic: String,
+    pub settings: Settings,
+    pub offset_reset: OffsetReset,
+    pub live: bool,
+    pub shared: Shared,
+    pub schemas: Schemas,
+    pub outbox: Outbox,
+    pub stop: CancellationToken,
+}
+
+impl Intake {
+    /// Without partitions.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { topic, settings, offset_reset, live, shared, schemas, outbox, stop } = parts;
+        Self {
+            topic,
+            settings,
+            offset_reset,
+            live,
+            shared,
+            schemas,
+            outbox,
+            stop,
+            partitions: HashMap::new(),
+            batch: Batch::default(),
+            commits: Commits::default(),
+            paused: false,
+            put_back: false,
+            last_commit: Instant::now(),
+            last_live: Instant::now(),
+        }
+    }
+
+    /// Partitions that this member owns.
+    pub fn owned(&self) -> Vec<i32> {
+        self.partitions.keys().copied().collect()
+    }
+
+    /// The last commit did not reach the broker.
+    pub fn commit_failed(&mut self) {
+        self.commits.again();
+    }
+
+    /// Takes partitions over; returns where to read each. `None` when the process is going down.
+    pub fn assigned(
+        &mut self,
+        consumer: &GroupConsumer,
+        list: &TopicPartitionList,
+    ) -> Option<TopicPartitionList> {
+        let committed =
+            self.insist("read committed offsets", || consumer.committed_offsets(list.clone(), BROKER_CALL))?;
+        let mut starts = TopicPartitionList::with_capacity(list.count());
+        for element in committed.elements() {
+            let number = element.partition();
+            let (low, high) = self.insist("read the ends of a partition", || {
+                consumer.fetch_watermarks(&self.topic, number, BROKER_CALL)
+            })?;
+            let partition = self.resume(number, element.offset(), element.metadata(), low, high);
+            // A valid offset is never refused.
+            let _ = starts.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()));
+            self.partitions.insert(number, partition);
+        }
+        self.shared.metrics.assigned_partitions.set(self.partitions.len() as i64);
+        Some(starts)
+    }
+
+    /// Where and how to read a partition, from what is committed and what the log still holds.
+    fn resume(&self, partition: i32, committed: Offset, metadata: &str, low: i64, high: i64) -> Partition {
+        let settings = self.settings.clone();
+        let Offset::Offset(head) = committed else {
+            let start = if self.offset_reset == OffsetReset::Earliest { low } else { high };
+            tracing::info!(partition, start, "partition assigned, group without a committed offset");
+            return Partition::new(Builder::new(settings, start), start, start, high);
+        };
+        if head > high {
+            tracing::error!(
+                partition,
+                committed = head,
+                end = high,
+                "topic was recreated or cut: the committed offset is beyond its end; reading it from its start"
+            );
+            return Partition::new(Builder::new(settings, low), low, low, high);
+        }
+        let checkpoint = match Checkpoint::decode(metadata) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => {
+                // An administrator's reset: no state before it.
+                tracing::info!(partition, head, %error, "partition assigned without a checkpoint");
+                let start = head.max(low);
+                return Partition::new(Builder::new(settings, start), start, start, high);
+            }
+        };
+        let start = Builder::start_offset(&settings, &checkpoint);
+        let mut builder = Builder::restore(settings, &checkpoint, head);
+        if start < low {
+            builder.lost_until(low);
+        }
+        if head < low {
+            self.shared.metrics.records_lost.inc_by((low - head) as u64);
+            tracing::error!(
+                partition,
+                committed = head,
+                oldest = low,
+                "records lost: retention removed them unread"
+            );
+        }
+        let (start, head) = (start.max(low), head.max(low));
+        tracing::info!(partition, start, head, end = high, "partition assigned");
+        Partition::new(builder, start, head, high)
+    }
+
+    /// Calls a broker until it answers or the process is going down.
+    fn insist<T>(&self, what: &str, call: impl Fn() -> KafkaResult<T>) -> Option<T> {
+        while !self.stop.is_cancelled() {
+            match call() {
+                Ok(answer) => return Some(answer),
+                Err(error) => tracing::warn!(%error, "cannot {what}; will try again"),
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        None
+    }
+
+    /// Newly taken partitions start paused while the others are.
+    pub fn hold_if_paused(&self, consumer: &GroupConsumer, list: &TopicPartitionList) -> KafkaResult<()> {
+        if self.paused { consumer.pause(list) } else { Ok(()) }
+    }
+
+    /// Gives partitions back: waits for the sink, commits what it has acknowledged, and forgets them.
+    pub fn revoked(&mut self, consumer: &GroupConsumer, list: &TopicPartitionList, lost: bool) {
+        let numbers: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
+        tracing::info!(partitions = ?numbers, lost, "partitions revoked");
+        if !lost {
+            self.flush();
+            self.note_progress();
+            if !self.outbox.wait_acknowledged(DRAIN_MAX) {
+                tracing::warn!("sink did not take all in time; the next owner reads the rest again");
+            }
+            self.commit(consumer, CommitMode::Sync);
+        }
+        for number in numbers {
+            self.partitions.remove(&number);
+            self.commits.forget(number);
+            self.shared.metrics.lag.remove(&PartitionLabel { partition: number });
+        }
+        self.shared.metrics.assigned_partitions.set(self.partitions.len() as i64);
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Taken {
+        let record = Record {
+            origin: Origin { partition: message.partition(), offset: message.offset() },
+            timestamp_ms: message.timestamp().to_millis(),
+            key: message.key(),
+            value: message.payload(),
+        };
+        // A record of a partition that was just given away.
+        let Some(partition) = self.partitions.get_mut(&record.origin.partition) else { return Taken::Done };
+        let Some(value) = record.value else {
+            partition.mark(&record, mark(message), &self.shared, &mut self.batch);
+            return Taken::Done;
+        };
+        match split(value) {
+            Err((class, error)) => partition.unreadable(&record, class, error, &mut self.batch),
+            Ok((id, body)) => match self.schemas.lookup(id) {
+                Lookup::Schema(schema) => {
+                    partition.value(&record, schema, body, &self.shared, &mut self.batch)
+                }
+                Lookup::Dead(class, error) => partition.unreadable(&record, class, error, &mut self.batch),
+                Lookup::Wait => {
+                    self.put_back = true;
+                    return Taken::Later;
+                }
+            },
+        }
+        Taken::Done
+    }
+
+    /// Hands the batch to the sink.
+    fn flush(&mut self) {
+        if !self.batch.is_empty() {
+            self.outbox.send(std::mem::take(&mut self.batch));
+        }
+    }
+
+    fn note_progress(&mut self) {
+        let progress = self.partitions.iter().filter_map(|(&partition, state)| {
+            state.commit().map(|(offset, metadata)| Progress { partition, offset, metadata })
+        });
+        self.commits.note(self.outbox.sent(), progress);
+    }
+
+    fn commit(&mut self, consumer: &GroupConsumer, mode: CommitMode) {
+        let due = self.commits.due(self.outbox.acknowledged());
+        if due.is_empty() {
+            return;
+        }
+        if let Err(error) = consumer.commit(&offsets(&self.topic, &due), mode) {
+            self.shared.metrics.commits_failed.inc();
+            tracing::warn!(%error, "offsets not committed; the next commit repeats them");
+            self.commits.again();
+        }
+    }
+
+    /// What is due by time. The batch must have been handed over.
+    fn tick(&mut self, consumer: &GroupConsumer) {
+        let now = Instant::now();
+        if now.duration_since(self.last_commit) >= COMMIT_INTERVAL {
+            self.last_commit = now;
+            self.note_progress();
+        }
+        self.commit(consumer, CommitMode::Async);
+        if self.live && now.duration_since(self.last_live) >= LIVE_INTERVAL && self.outbox.takes_live() {
+            self.last_live = now;
+            let mut points = Vec::new();
+            for partition in self.partitions.values_mut() {
+                partition.live(&self.shared, &mut points);
+            }
+            if !points.is_empty() {
+                self.outbox.send_live(points);
+            }
+        }
+    }
+
+    /// Pauses or goes on, as the sink and the registry allow.
+    fn throttle(&mut self, consumer: &GroupConsumer) -> KafkaResult<()> {
+        let fetched = self.schemas.settled();
+        let pending = self.outbox.pending_bytes();
+        if self.paused {
+            if fetched && pending < PENDING_BYTES_LOW {
+                self.resume_reading(consumer)?;
+            }
+        } else if self.put_back
+            || (pending > PENDING_BYTES_HIGH
+                && !self.outbox.wait_pending_below(PENDING_BYTES_HIGH, STALL_MAX))
+        {
+            consumer.pause(&consumer.assignment()?)?;
+            self.paused = true;
+        }
+        self.shared.metrics.paused.set(i64::from(self.paused));
+        Ok(())
+    }
+
+    /// Reads on where each partition stands: pausing has thrown away what was prefetched, and a record may have
+    /// been put back.
+    fn resume_reading(&mut self, consumer: &GroupConsumer) -> KafkaResult<()> {
+        let mut positions = TopicPartitionList::with_capacity(self.partitions.len());
+        for (&number, partition) in &self.partitions {
+            positions.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()))?;
+        }
+        consumer.seek_partitions(positions.clone(), BROKER_CALL)?;
+        consumer.resume(&positions)?;
+        self.paused = false;
+        self.put_back = false;
+        Ok(())
+    }
+
+    /// The log no longer holds what a partition was to read next: starts anew where it does.
+    fn out_of_range(&mut self, consumer: &GroupConsumer) {
+        let owned = self.owned();
+        let mut list = TopicPartitionList::with_capacity(owned.len());
+        for number in owned {
+            let call = || consumer.fetch_watermarks(&self.topic, number, BROKER_CALL);
+            let Some((low, high)) = self.insist("read the ends of a partition", call) else { return };
+            let Some(partition) = self.partitions.get(&number) else { continue };
+            if !(low..=high).contains(&partition.next()) {
+                let metadata = partition.commit().map(|(_, metadata)| metadata).unwrap_or_default();
+                let partition = self.resume(number, Offset::Offset(partition.next()), &metadata, low, high);
+                // A valid offset is never refused.
+                let _ = list.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()));
+                self.partitions.insert(number, partition);
+                self.commits.forget(number);
+            }
+        }
+        if let Err(error) = consumer.seek_partitions(list, BROKER_CALL) {
+            tracing::warn!(%error, "cannot go to where the log begins; will try again");
+        }
+    }
+}
+
+fn mark(message: &BorrowedMessage<'_>) -> Result<Mark, candles_core::mark::MarkError> {
+    let headers = message.headers();
+    let pairs = headers.iter().flat_map(|headers| headers.iter());
+    Mark::from_headers(pairs.map(|header| (header.key, header.value.unwrap_or_default())))
+}
+
+/// Polls until `stop`. The consumer leaves the group when it is dropped, after this.
+pub fn poll_until(consumer: &GroupConsumer, health: &Arc<Health>, stop: &CancellationToken) {
+    let group = consumer.context();
+    while !stop.is_cancelled() {
+        health.beat();
+        // The first poll of a round waits; the others take what is there.
+        let mut wait = POLL_WAIT;
+        for _ in 0..ROUND_RECORDS_MAX {
+            match consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    let mut intake = group.intake();
+                    if !intake.paused && matches!(intake.take(&message), Taken::Later) {
+                        break;
+                    }
+                }
+                Some(Err(error)) => trouble(group, consumer, &error),
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        let mut intake = group.intake();
+        intake.flush();
+        let result = intake.throttle(consumer);
+        intake.tick(consumer);
+        drop(intake);
+        if let Err(error) = result {
+            group.trouble(&format!("cannot pause or resume partitions: {error}"));
+        }
+    }
+}
+
+fn trouble(group: &Group, consumer: &GroupConsumer, error: &KafkaError) {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::AutoOffsetReset) => group.intake().out_of_range(consumer),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            let topic = &group.intake().topic.clone();
+            group.trouble(&format!("topic {topic} does not exist; create it, or correct topic.name"));
+        }
+        _ => group.trouble(&error.to_string()),
+    }
+}

@@ -1,0 +1,37 @@
+//! Every limit of the consumer, and its reason.
+
+use std::time::Duration;
+
+/// Records that one poll round may take before the batch is handed over, however many more there are.
+pub const ROUND_RECORDS_MAX: usize = 2_000;
+/// Above this, the thread waits for the sink, and pauses its partitions when that lasts.
+pub const PENDING_BYTES_HIGH: usize = 4 * 1024 * 1024;
+/// Below this, it goes on.
+pub const PENDING_BYTES_LOW: usize = 2 * 1024 * 1024;
+/// How long the thread waits for the sink before it pauses: pausing throws prefetched records away.
+pub const STALL_MAX: Duration = Duration::from_millis(500);
+/// Longest wait for a record: how soon a signal is noticed.
+pub const POLL_WAIT: Duration = Duration::from_millis(100);
+/// How often progress is committed.
+pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often changed forming candles are written.
+pub const LIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a revoked partition may wait for the sink. What is not acknowledged by then is read again by the next
+/// owner.
+pub const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// The group's coordinator hands the partitions of a silent member to others after this.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time between two polls before the client leaves the group by itself.
+pub const POLL_INTERVAL_MAX: Duration = Duration::from_secs(300);
+/// One call to a broker about offsets.
+pub const BROKER_CALL: Duration = Duration::from_secs(5);
+/// Prefetched records, in KiB: with the batches, this is the memory of the process.
+pub const PREFETCH_KIB: usize = 4 * 1024;
+/// Schema ids that are remembered: a hostile topic could name any number.
+pub const SCHEMAS_MAX: usize = 1_000;
+/// How long an id that the registry does not know is remembered as unknown.
+pub const UNKNOWN_SCHEMA_AGE: Duration = Duration::from_secs(30);
+
+const _: () = assert!(DRAIN_MAX.as_secs() < SESSION_TIMEOUT.as_secs());
+const _: () = assert!(SESSION_TIMEOUT.as_secs() < POLL_INTERVAL_MAX.as_secs());
+const _: () = assert!(PENDING_BYTES_LOW < PENDING_BYTES_HIGH);

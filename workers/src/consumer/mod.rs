@@ -1,0 +1,19 @@
+//! Records of the topic in, points and committed offsets out.
+//!
+//! One thread polls ([`intake`]): it decodes, builds candles and fills batches without waiting for anything. The
+//! writer of `sink` runs beside it and acknowledges batches in order; only then are offsets committed, with what a
+//! successor needs to rebuild the open windows. The consumer keeps no state of its own: the log is the state.
+//!
+//! - A record is committed only when all it caused is stored. (`tests/consumer.rs`)
+//! - A rebuilt window is never written before the rebuilding is complete. (`partition` tests)
+
+mod commits;
+mod group;
+mod intake;
+pub mod limits;
+pub mod metrics;
+mod partition;
+mod run;
+mod schemas;
+
+pub use self::run::{Options, run};

@@ -1,0 +1,120 @@
+//! Puts a consumer together and runs it: configuration in, exit when told to stop.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use candles_core::{
+    checkpoint::Settings,
+    config::{CandlePoints, PipelineConfig},
+};
+use prometheus_client::registry::Registry as MetricsRegistry;
+use rdkafka::consumer::Consumer as _;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    group::{self, Group, GroupConsumer},
+    intake::{Intake, Parts, poll_until},
+    metrics::Metrics,
+    partition::Shared,
+    schemas::{self, Schemas},
+};
+use crate::{
+    kafka,
+    registry::Registry,
+    runtime::{health::Health, http},
+    sink::{
+        dead_letter::DeadLetters,
+        influxdb::Influxdb,
+        line::{CandleLines, TradeLines},
+        writer::{self, Writer},
+    },
+};
+
+/// What is not in the configuration, since it differs between members of a group.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where `/healthz`, `/readyz` and `/metrics` are.
+    pub http_address: SocketAddr,
+}
+
+/// Runs until `stop`; then finishes what is under way, commits it and leaves the group.
+pub async fn run(config: PipelineConfig, options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let listener = http::bind(options.http_address).await?;
+    tracing::info!(address = %listener.local_addr()?, "health and metrics");
+    let mut registry = MetricsRegistry::default();
+    let metrics = Metrics::new(&mut registry);
+    let health = Arc::new(Health::starting(&[group::HEALTH_PART, writer::HEALTH_PART]));
+    let server_stop = CancellationToken::new();
+    let server = tokio::spawn(http::serve(
+        listener,
+        Arc::clone(&health),
+        Arc::new(registry),
+        server_stop.clone().cancelled_owned(),
+    ));
+    consume(&config, &metrics, &health, stop).await?;
+    server_stop.cancel();
+    server.await??;
+    Ok(())
+}
+
+async fn consume(
+    config: &PipelineConfig,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let influxdb =
+        config.influxdb.as_ref().context("influxdb: missing; the consumer needs to know where to write")?;
+    let client = kafka::client_config(&config.kafka, &kafka::unique_client_id("consumer"))?;
+    let topic = config.topic.name.as_str();
+    let dead_letters = DeadLetters::new(client.clone(), topic, config.topic.name.dlq());
+    let (outbox, writer, inbox) =
+        Writer::new(Influxdb::new(influxdb)?, dead_letters, Arc::clone(metrics), Arc::clone(health));
+    let probe = tokio::spawn(writer::probe(&writer));
+    let writing = tokio::spawn(writer.run(inbox));
+    let registry = Registry::new(&config.schema_registry)?;
+    let intake = Intake::new(Parts {
+        topic: topic.to_owned(),
+        settings: Settings {
+            intervals: config.candles.intervals.clone(),
+            lateness_ms: config.candles.lateness.as_ms(),
+        },
+        offset_reset: config.consumer.offset_reset,
+        live: influxdb.candles.live,
+        shared: shared(config, &influxdb.candles, metrics),
+        schemas: Schemas::new(registry, Handle::current(), Arc::clone(health)),
+        outbox,
+        stop: stop.clone(),
+    });
+    health.works(schemas::HEALTH_PART);
+    let context = Group::new(intake, Arc::clone(health), Arc::clone(metrics), topic.to_owned());
+    let consumer: GroupConsumer = group::settings(client, config).create_with_context(context)?;
+    consumer.subscribe(&[topic])?;
+    tracing::info!(topic, group = config.group_id(), "consumer started");
+    let beats = Arc::clone(health);
+    let polling = std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
+        poll_until(&consumer, &beats, &stop);
+        // Leaves the group; the revocation waits for the sink and commits.
+        drop(consumer);
+    })?;
+    // The runtime goes on writing meanwhile.
+    tokio::task::spawn_blocking(move || polling.join())
+        .await?
+        .map_err(|_| anyhow::anyhow!("the polling thread panicked; the log above says where"))?;
+    probe.abort();
+    // With the consumer the outbox is gone: what was not acknowledged in time is not worth waiting for.
+    writing.abort();
+    tracing::info!("consumer stopped");
+    Ok(())
+}
+
+fn shared(config: &PipelineConfig, candles: &CandlePoints, metrics: &Arc<Metrics>) -> Shared {
+    let names = config.influxdb.as_ref().map(|influxdb| influxdb.trades.clone()).unwrap_or_default();
+    let lines = |symbol: &candles_core::symbol::Symbol| (symbol.clone(), TradeLines::new(&names, symbol));
+    Shared {
+        trade_lines: config.exchange.symbols.iter().map(lines).collect::<HashMap<_, _>>(),
+        candle_lines: CandleLines::new(candles),
+        metrics: Arc::clone(metrics),
+    }
+}

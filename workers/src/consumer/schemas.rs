@@ -1,0 +1,136 @@
+//! Writer schemas by id: a lookup that never waits, and a fetch beside the polling thread.
+//!
+//! A schema never changes, so a known one is kept for ever; an unknown one is asked for again after a while. While
+//! an id is being fetched, the record that named it waits, and with it its partitions.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use candles_core::avro::TradeSchema;
+use tokio::runtime::Handle;
+
+use super::limits::{SCHEMAS_MAX, UNKNOWN_SCHEMA_AGE};
+use crate::{
+    registry::{Registry, RegistryError},
+    runtime::{backoff::Backoff, chain, health::Health},
+};
+
+/// A registry that has just been told of a schema may not show it yet.
+const UNKNOWN_TRIES: u32 = 5;
+/// The part of the worker that `/readyz` reports.
+pub const HEALTH_PART: &str = "registry";
+
+/// The cache. Owned by the polling thread.
+pub struct Schemas {
+    registry: Registry,
+    runtime: Handle,
+    health: Arc<Health>,
+    known: HashMap<u32, Known>,
+    fetched: Receiver<(u32, Known)>,
+    fetched_in: Sender<(u32, Known)>,
+    fetching: Option<u32>,
+}
+
+enum Known {
+    Schema(TradeSchema),
+    /// The registry's schema is no trade: that will not change.
+    Unusable(String),
+    /// The registry does not know it; that may change.
+    Unknown(Instant, String),
+}
+
+/// What is known about an id.
+pub enum Lookup<'a> {
+    /// Its schema.
+    Schema(&'a TradeSchema),
+    /// Records with it can never be decoded: class and reason.
+    Dead(&'static str, String),
+    /// It is being fetched.
+    Wait,
+}
+
+impl Schemas {
+    /// An empty cache.
+    pub fn new(registry: Registry, runtime: Handle, health: Arc<Health>) -> Self {
+        let (fetched_in, fetched) = mpsc::channel();
+        Self { registry, runtime, health, known: HashMap::new(), fetched, fetched_in, fetching: None }
+    }
+
+    /// What is known about `id`. Starts a fetch when nothing is, and none is under way.
+    pub fn lookup(&mut self, id: u32) -> Lookup<'_> {
+        let stale = match self.known.get(&id) {
+            None => true,
+            Some(Known::Unknown(since, _)) => since.elapsed() > UNKNOWN_SCHEMA_AGE,
+            Some(_) => false,
+        };
+        if stale {
+            self.fetch(id);
+            return Lookup::Wait;
+        }
+        match &self.known[&id] {
+            Known::Schema(schema) => Lookup::Schema(schema),
+            Known::Unusable(reason) => Lookup::Dead("schema_unusable", reason.clone()),
+            Known::Unknown(_, reason) => Lookup::Dead("schema_unknown", reason.clone()),
+        }
+    }
+
+    /// Takes what was fetched. True if nothing is under way any more.
+    pub fn settled(&mut self) -> bool {
+        while let Ok((id, known)) = self.fetched.try_recv() {
+            if self.known.len() >= SCHEMAS_MAX {
+                self.known.clear();
+            }
+            self.known.insert(id, known);
+            self.fetching = None;
+        }
+        self.fetching.is_none()
+    }
+
+    fn fetch(&mut self, id: u32) {
+        if self.fetching.replace(id).is_some() {
+            return;
+        }
+        let (registry, health, fetched) =
+            (self.registry.clone(), Arc::clone(&self.health), self.fetched_in.clone());
+        self.runtime.spawn(async move {
+            let known = fetch(&registry, &health, id).await;
+            let _ = fetched.send((id, known));
+        });
+    }
+}
+
+/// Asks until the registry has decided about the id.
+async fn fetch(registry: &Registry, health: &Health, id: u32) -> Known {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    let mut unknown = 0;
+    loop {
+        let error = match registry.schema(id).await {
+            Ok(text) => {
+                health.works(HEALTH_PART);
+                return match TradeSchema::parse(&text) {
+                    Ok(schema) => Known::Schema(schema),
+                    Err(error) => Known::Unusable(format!("schema id {id}: {}", chain(&error))),
+                };
+            }
+            Err(error @ RegistryError::UnknownId { .. }) => {
+                unknown += 1;
+                if unknown >= UNKNOWN_TRIES {
+                    health.works(HEALTH_PART);
+                    return Known::Unknown(Instant::now(), error.to_string());
+                }
+                error
+            }
+            Err(error) => error,
+        };
+        if health.fails(HEALTH_PART, chain(&error)) {
+            tracing::warn!(id, error = %chain(&error), "schema not fetched; partitions wait");
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
