@@ -4,7 +4,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -66,10 +66,24 @@ impl SharedBudget {
         Self(Arc::new(Mutex::new(Budget::new(per_minute))))
     }
 
+    /// Takes one, or says how long to wait.
+    pub fn try_take(&self, now: Instant) -> Result<(), Duration> {
+        self.lock().take(now)
+    }
+
+    /// Grants nothing before `now + pause`.
+    pub fn pause(&self, now: Instant, pause: Duration) {
+        self.lock().pause(now, pause);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Budget> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until one is granted. Dropping the future takes none.
     pub async fn take(&self) {
         loop {
-            let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+            let taken = self.try_take(Instant::now());
             match taken {
                 Ok(()) => return,
                 Err(wait) => {

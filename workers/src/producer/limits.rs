@@ -31,3 +31,27 @@ pub const QUIET_MS: i64 = 1_000;
 const _: () = assert!(RECENT_MS > OVERLAP_MS, "a fill must know the ids of its overlap");
 const _: () = assert!(DISORDER_MS < OVERLAP_MS);
 const _: () = assert!(BUFFER_TRADES_MAX <= BUFFER_TRADES_TOTAL_MAX);
+/// Records between the producer and the brokers. Beyond it, sockets are not read: RAM is not the buffer.
+pub const QUEUE_RECORDS_MAX: usize = 20_000;
+/// The same in KiB: with 50 symbols a worker stays below 24 MiB.
+pub const QUEUE_KBYTES_MAX: usize = 8 * 1024;
+/// How long a record waits for others to share a request.
+pub const LINGER_MS: u32 = 1;
+/// No delivery report for this long while records wait: not ready, and the reason is said.
+pub const DELIVERY_STALL: Duration = Duration::from_secs(5);
+/// The number of partitions is looked up this often.
+pub const PARTITIONS_REFRESH: Duration = Duration::from_secs(30);
+/// One call to the brokers on a blocking thread.
+pub const KAFKA_CALL: Duration = Duration::from_secs(10);
+/// After SIGTERM: records get this long to be delivered. What is not is found in history by the next start.
+pub const FLUSH: Duration = Duration::from_secs(5);
+/// First and longest wait before asking brokers, registry or a missing topic again.
+pub const START_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+/// Records that the tail of the topic is searched in first; then eight times as many, and so on.
+pub const TAIL_RECORDS_FIRST: i64 = 1_000;
+/// Records of one partition that are read at most in search of a symbol's last trade.
+pub const TAIL_RECORDS_MAX: i64 = 5_000_000;
+/// No record for this long while reading the tail: tried again.
+pub const TAIL_STALL: Duration = Duration::from_secs(20);
+/// Ids per symbol that the tail reader keeps: those of the overlap, at most.
+pub const TAIL_IDS_MAX: usize = 65_536;
