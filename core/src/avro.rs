@@ -229,28 +229,37 @@ fn put_long(out: &mut Vec<u8>, value: i64) {
     out.push(rest as u8);
 }
 
+#[inline]
 fn take_long(rest: &mut &[u8]) -> Option<i64> {
-    let mut zigzag = 0_u64;
-    for (i, &byte) in rest.iter().take(10).enumerate() {
-        let bits = u64::from(byte & 0x7f);
-        if i == 9 && bits > 1 {
-            return None;
-        }
-        zigzag |= bits << (7 * i);
+    let (mut zigzag, mut shift) = (0_u64, 0);
+    let mut bytes = *rest;
+    loop {
+        let (&byte, tail) = bytes.split_first()?;
+        bytes = tail;
+        zigzag |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
-            *rest = &rest[i + 1..];
+            // The tenth byte has room for one bit.
+            if shift == 63 && byte > 1 {
+                return None;
+            }
+            *rest = bytes;
             return Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
         }
+        shift += 7;
+        if shift > 63 {
+            return None;
+        }
     }
-    None
 }
 
+#[inline]
 fn take_double(rest: &mut &[u8]) -> Option<f64> {
     let (bytes, tail) = rest.split_first_chunk::<8>()?;
     *rest = tail;
     Some(f64::from_le_bytes(*bytes))
 }
 
+#[inline]
 fn take_str<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let length = usize::try_from(take_long(rest)?).ok()?;
     let (text, tail) = rest.split_at_checked(length)?;

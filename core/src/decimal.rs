@@ -24,8 +24,9 @@ const DOUBLE_EXACT_MAX: u128 = 1 << f64::MANTISSA_DIGITS;
 /// Sound because the division below rounds correctly: if the quotient is `x`, the decimal `units / 10^8` reads as
 /// `x`, and no other decimal of at most 15 digits does.
 fn fixed(x: f64) -> Option<i64> {
-    let units = (x * SCALE).round();
-    (units.abs() < FIXED_MAX && units / SCALE == x).then_some(units as i64)
+    let scaled = x * SCALE;
+    let units = (scaled + 0.5_f64.copysign(scaled)) as i64;
+    (scaled.abs() < FIXED_MAX && units as f64 / SCALE == x).then_some(units)
 }
 
 /// The decimal of the shortest text that reads as `x`. `x` must be finite.

@@ -36,7 +36,8 @@ pub struct Builder {
     head: i64,
     /// How far a symbol is covered that is met for the first time before `head`.
     rereading: Rereading,
-    symbols: HashMap<Symbol, SymbolState>,
+    symbols: Vec<SymbolState>,
+    by_symbol: HashMap<Symbol, usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,8 @@ pub struct Live<'a> {
 impl Builder {
     /// A builder without a past, which starts to read at offset `origin`.
     pub fn new(settings: Settings, origin: i64) -> Self {
-        Self { settings, origin, head: origin, rereading: Rereading::FromOrigin, symbols: HashMap::new() }
+        let (symbols, by_symbol) = (Vec::new(), HashMap::new());
+        Self { settings, origin, head: origin, rereading: Rereading::FromOrigin, symbols, by_symbol }
     }
 
     /// A builder that is to read the log from [`Builder::start_offset`] of this checkpoint, and says nothing until
@@ -89,16 +91,10 @@ impl Builder {
         if checkpoint.fresh || checkpoint.settings != settings {
             return Self { head, ..Self::new(settings, checkpoint.origin) };
         }
-        let mut builder = Self {
-            origin: checkpoint.origin,
-            head,
-            rereading: Rereading::FromCheckpoint,
-            symbols: HashMap::new(),
-            settings,
-        };
+        let rereading = Rereading::FromCheckpoint;
+        let mut builder = Self { head, rereading, ..Self::new(settings, checkpoint.origin) };
         for entry in &checkpoint.entries {
-            let state = SymbolState::restored(&builder.settings, entry);
-            builder.symbols.insert(entry.symbol.clone(), state);
+            builder.insert(SymbolState::restored(&builder.settings, entry));
         }
         builder
     }
@@ -118,7 +114,7 @@ impl Builder {
         self.origin = offset;
         self.head = self.head.max(offset);
         self.rereading = Rereading::FromOrigin;
-        for state in self.symbols.values_mut() {
+        for state in &mut self.symbols {
             state.lose_coverage();
         }
     }
@@ -134,10 +130,10 @@ impl Builder {
     ) -> Option<TradeOutcome> {
         let silent = offset < self.head;
         let first = self.first_coverage(silent, trade.time_ms);
-        let (symbol, state) = self.state(symbol, first)?;
+        let state = self.state(symbol, first)?;
         let outcome = state.add(exchange, trade, offset);
         state.see(trade.time_ms, offset);
-        Self::close(symbol, state, silent, closed);
+        Self::close(state, silent, closed);
         Some(outcome)
     }
 
@@ -149,18 +145,18 @@ impl Builder {
             Mark::From(_) => Coverage::ALWAYS,
             Mark::Until(ms) => self.first_coverage(silent, ms),
         };
-        let Some((symbol, state)) = self.state(symbol, first) else { return };
+        let Some(state) = self.state(symbol, first) else { return };
         match mark {
             Mark::From(ms) => state.cover_from(ms, offset),
             Mark::Until(ms) => state.see(ms, offset),
         }
-        Self::close(symbol, state, silent, closed);
+        Self::close(state, silent, closed);
     }
 
     /// Tells `live` of each open window that has changed since the last call.
     pub fn live(&mut self, mut live: impl FnMut(Live<'_>)) {
-        for (symbol, state) in &mut self.symbols {
-            state.changed(|interval, start_ms, candle, state| {
+        for state in &mut self.symbols {
+            state.changed(|symbol, interval, start_ms, candle, state| {
                 live(Live { symbol, interval, start_ms, candle, state });
             });
         }
@@ -169,12 +165,12 @@ impl Builder {
     /// Event time (ms) before which no trade of `symbol` is outstanding: the largest trade time or `until` mark in
     /// the log, less the lateness. Never falls. `None` before the first.
     pub fn watermark_ms(&self, symbol: &str) -> Option<i64> {
-        self.symbols.get(symbol).and_then(SymbolState::watermark_ms)
+        self.by_symbol.get(symbol).and_then(|&index| self.symbols[index].watermark_ms())
     }
 
     /// Trades in open windows, counted once for each interval.
     pub fn open_trades(&self) -> u64 {
-        self.symbols.values().map(SymbolState::open_trades).sum()
+        self.symbols.iter().map(SymbolState::open_trades).sum()
     }
 
     /// How to rebuild this state at `head`, the next offset to read. Meaningless before the head of a restored one.
@@ -184,7 +180,7 @@ impl Builder {
             origin: self.origin,
             reread: self
                 .symbols
-                .values()
+                .iter()
                 .filter_map(SymbolState::first_open_offset)
                 .min()
                 .unwrap_or(head)
@@ -193,7 +189,7 @@ impl Builder {
             entries: Vec::new(),
         };
         loop {
-            let needed = self.symbols.iter().filter_map(|(s, state)| state.entry(s, checkpoint.reread));
+            let needed = self.symbols.iter().filter_map(|state| state.entry(checkpoint.reread));
             let mut needed: Vec<(Entry, i64)> = needed.collect();
             needed.sort_unstable_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.symbol.cmp(&b.symbol)));
             let latest = needed.first().map(|(_, offset)| *offset);
@@ -227,17 +223,23 @@ impl Builder {
     }
 
     /// `None` for a text that is no symbol.
-    fn state(&mut self, symbol: &str, first: Coverage) -> Option<(&Symbol, &mut SymbolState)> {
-        if !self.symbols.contains_key(symbol) {
-            let state = SymbolState::new(&self.settings, first);
-            self.symbols.insert(Symbol::new(symbol).ok()?, state);
-        }
-        // Borrowed anew: the borrow checker does not accept returning it from the branch above.
-        self.symbols.get_key_value_mut(symbol)
+    fn state(&mut self, symbol: &str, first: Coverage) -> Option<&mut SymbolState> {
+        let index = match self.by_symbol.get(symbol) {
+            Some(&index) => index,
+            None => self.insert(SymbolState::new(Symbol::new(symbol).ok()?, &self.settings, first)),
+        };
+        Some(&mut self.symbols[index])
     }
 
-    fn close(symbol: &Symbol, state: &mut SymbolState, silent: bool, mut closed: impl FnMut(Closed<'_>)) {
-        state.close(|interval, start_ms, candle, complete| {
+    fn insert(&mut self, state: SymbolState) -> usize {
+        let index = self.symbols.len();
+        self.by_symbol.insert(state.symbol().clone(), index);
+        self.symbols.push(state);
+        index
+    }
+
+    fn close(state: &mut SymbolState, silent: bool, mut closed: impl FnMut(Closed<'_>)) {
+        state.close(|symbol, interval, start_ms, candle, complete| {
             if !silent {
                 closed(Closed { symbol, interval, start_ms, candle, complete });
             }

@@ -63,6 +63,7 @@ impl Coverage {
 
 #[derive(Debug)]
 pub(super) struct SymbolState {
+    symbol: Symbol,
     lateness_ms: i64,
     bucket_ms: i64,
     seen: Option<Seen>,
@@ -71,6 +72,8 @@ pub(super) struct SymbolState {
     series: Box<[Series]>,
     /// Earliest end of an open window: until the watermark gets there, nothing is to be closed.
     next_close_ms: i64,
+    /// When the watermark gets there, more ids are old enough to be packed.
+    next_pack_ms: i64,
 }
 
 /// The largest trade time or `until` mark, and the offset of the record that said it first.
@@ -96,9 +99,10 @@ struct Window {
 }
 
 impl SymbolState {
-    pub(super) fn new(settings: &Settings, coverage: Coverage) -> Self {
+    pub(super) fn new(symbol: Symbol, settings: &Settings, coverage: Coverage) -> Self {
         let longest_ms = settings.intervals.iter().map(|i| i.length_ms()).max().unwrap_or(0);
         Self {
+            symbol,
             lateness_ms: settings.lateness_ms,
             bucket_ms: bucket_ms(longest_ms),
             seen: None,
@@ -110,6 +114,7 @@ impl SymbolState {
                 .map(|&interval| Series { interval, windows: Vec::new() })
                 .collect(),
             next_close_ms: i64::MAX,
+            next_pack_ms: i64::MIN,
         }
     }
 
@@ -121,7 +126,11 @@ impl SymbolState {
             None => Coverage::ALWAYS,
         };
         let seen = entry.seen_ms.map(|ms| Seen { ms, offset: BEFORE });
-        Self { seen, ..Self::new(settings, coverage) }
+        Self { seen, ..Self::new(entry.symbol.clone(), settings, coverage) }
+    }
+
+    pub(super) fn symbol(&self) -> &Symbol {
+        &self.symbol
     }
 
     pub(super) fn watermark_ms(&self) -> Option<i64> {
@@ -175,30 +184,43 @@ impl SymbolState {
     }
 
     /// Hands out the windows that the watermark has passed, and forgets them.
-    pub(super) fn close(&mut self, mut closed: impl FnMut(Interval, i64, &Candle, bool)) {
-        let Some(watermark_ms) = self.watermark_ms().filter(|&ms| ms >= self.next_close_ms) else { return };
+    pub(super) fn close(&mut self, mut closed: impl FnMut(&Symbol, Interval, i64, &Candle, bool)) {
+        let Some(watermark_ms) = self.watermark_ms() else { return };
+        if watermark_ms >= self.next_close_ms {
+            self.close_windows(watermark_ms, &mut closed);
+        }
+        if watermark_ms >= self.next_pack_ms {
+            self.ids.expire(self.earliest_open_ms(watermark_ms), watermark_ms, self.bucket_ms);
+            self.next_pack_ms = watermark_ms + self.bucket_ms;
+        }
+    }
+
+    fn close_windows(
+        &mut self,
+        watermark_ms: i64,
+        closed: &mut impl FnMut(&Symbol, Interval, i64, &Candle, bool),
+    ) {
         self.next_close_ms = i64::MAX;
         for series in &mut self.series {
             let interval = series.interval;
             let open = series.windows.partition_point(|w| w.start_ms + interval.length_ms() <= watermark_ms);
             for window in series.windows.drain(..open) {
                 let complete = window.start_ms >= self.coverage.from_ms;
-                closed(interval, window.start_ms, &window.candle, complete);
+                closed(&self.symbol, interval, window.start_ms, &window.candle, complete);
             }
             if let Some(window) = series.windows.first() {
                 self.next_close_ms = self.next_close_ms.min(window.start_ms + interval.length_ms());
             }
         }
-        self.ids.expire(self.earliest_open_ms(watermark_ms), watermark_ms, self.bucket_ms);
     }
 
-    pub(super) fn changed(&mut self, mut live: impl FnMut(Interval, i64, &Candle, LiveState)) {
+    pub(super) fn changed(&mut self, mut live: impl FnMut(&Symbol, Interval, i64, &Candle, LiveState)) {
         for series in &mut self.series {
             for window in series.windows.iter_mut().filter(|w| w.changed) {
                 window.changed = false;
                 let complete = window.start_ms >= self.coverage.from_ms;
                 let state = if complete { LiveState::Forming } else { LiveState::Incomplete };
-                live(series.interval, window.start_ms, &window.candle, state);
+                live(&self.symbol, series.interval, window.start_ms, &window.candle, state);
             }
         }
     }
@@ -209,7 +231,7 @@ impl SymbolState {
     }
 
     /// What reading from `reread` on cannot tell about this symbol, and the offset from which it could.
-    pub(super) fn entry(&self, symbol: &Symbol, reread: i64) -> Option<(Entry, i64)> {
+    pub(super) fn entry(&self, reread: i64) -> Option<(Entry, i64)> {
         let seen = self.seen.filter(|seen| seen.offset < reread);
         let covered = match self.coverage.by {
             Limit::FirstRecord if self.coverage_matters() => Some(i64::MIN),
@@ -218,7 +240,7 @@ impl SymbolState {
         };
         let offset = [seen.map(|s| s.offset), covered].into_iter().flatten().min()?;
         let entry = Entry {
-            symbol: symbol.clone(),
+            symbol: self.symbol.clone(),
             seen_ms: seen.map(|s| s.ms),
             covered_from_ms: covered.map(|_| self.coverage.from_ms),
         };

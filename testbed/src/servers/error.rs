@@ -51,6 +51,8 @@ pub enum Error {
         log: PathBuf,
         /// Last lines of its log.
         tail: String,
+        /// Whether its log says that another process has its port.
+        port_taken: bool,
     },
     /// A server process runs but did not become ready in time.
     #[error(
@@ -141,12 +143,9 @@ impl Error {
         move |source| Self::Io { action, source }
     }
 
-    /// Whether a server ended because another process had its port: worth a second try with other ports.
-    pub(crate) fn is_port_conflict(&self) -> bool {
-        let (Self::Ended { tail, .. } | Self::NotReady { tail, .. }) = self else { return false };
-        ["address already in use", "already in use by another", "already bound", "BindException"]
-            .iter()
-            .any(|said| tail.to_ascii_lowercase().contains(&said.to_ascii_lowercase()))
+    /// Whether a server ended because another process had its port: worth another try with other ports.
+    pub(crate) fn is_port_taken(&self) -> bool {
+        matches!(self, Self::Ended { port_taken: true, .. })
     }
 
     fn log_hint(log: &Path) -> String {
@@ -168,6 +167,13 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+/// Whether a server's log says that another process has its port. Kafka says so hundreds of lines before the end.
+pub(crate) fn says_port_taken(log: &str) -> bool {
+    ["address already in use", "Address already in use", "seems to be in use by another process"]
+        .iter()
+        .any(|said| log.contains(said))
 }
 
 /// The last `lines` lines of a file, or why they cannot be read.
@@ -195,15 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn port_conflicts_are_told_from_other_ends() {
-        let ended = |tail: &str| Error::Ended {
-            server: "broker-1".into(),
-            outcome: "exit status: 1".into(),
-            log: "x.log".into(),
-            tail: tail.into(),
-        };
-        assert!(ended("java.net.BindException: Address already in use").is_port_conflict());
-        assert!(ended("listen tcp 127.0.0.1:80: bind: address already in use").is_port_conflict());
-        assert!(!ended("OutOfMemoryError").is_port_conflict());
+    fn each_server_is_understood_when_its_port_is_taken() {
+        let kafka = "org.apache.kafka.common.KafkaException: Socket server failed to bind to 127.0.0.1:11999: \
+                     Address already in use.\n\tat kafka.network.Acceptor\n[..] INFO shut down completed";
+        let apicurio = "Port 11999 seems to be in use by another process. Quarkus may already be running";
+        let go = r#""error":"listen tcp 127.0.0.1:11999: bind: address already in use""#;
+        assert!([kafka, apicurio, go].into_iter().all(says_port_taken));
+        assert!(!says_port_taken("java.lang.OutOfMemoryError: Java heap space"));
     }
 }

@@ -14,6 +14,9 @@ use super::error::{Error, Result};
 /// Attempts before giving up: with thousands of candidates, running out means that something else is wrong.
 const ATTEMPTS_MAX: u32 = 2_000;
 
+/// Times that a server's start is tried, each time with other ports.
+const START_ATTEMPTS: u32 = 3;
+
 /// A port that no other testbed takes while this lives.
 #[derive(Debug)]
 pub(crate) struct PortLease {
@@ -42,6 +45,20 @@ pub(crate) fn lease(count: usize) -> Result<Vec<PortLease>> {
     }
     let found = std::io::Error::other(format!("{} of {count} found in {range:?}", leases.len()));
     Err(Error::io("find free ports on 127.0.0.1")(found))
+}
+
+/// Leases `count` ports and hands them to `start`; once more, with others, if one of them was taken in between.
+pub(crate) async fn with_ports<T>(
+    count: usize,
+    start: impl AsyncFn(Vec<PortLease>) -> Result<T>,
+) -> Result<T> {
+    for _ in 1..START_ATTEMPTS {
+        match start(lease(count)?).await {
+            Err(error) if error.is_port_taken() => eprintln!("testbed: {error}; with other ports again"),
+            result => return result,
+        }
+    }
+    start(lease(count)?).await
 }
 
 fn try_lease(folder: &Path, port: u16) -> Option<PortLease> {
@@ -85,6 +102,33 @@ mod tests {
         for port in ports {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn start_is_tried_again_with_other_ports_only_while_they_are_taken() {
+        let ended = |port_taken| Error::Ended {
+            server: "s".into(),
+            outcome: "exit status: 1".into(),
+            log: "s.log".into(),
+            tail: String::new(),
+            port_taken,
+        };
+        let seen = std::sync::Mutex::new(Vec::new());
+        let start = async |leases: Vec<PortLease>| {
+            let mut seen = seen.lock().unwrap();
+            seen.push(leases[0].port());
+            if seen.len() < 3 { Err(ended(true)) } else { Ok(()) }
+        };
+        with_ports(1, start).await.unwrap();
+        assert_eq!(seen.lock().unwrap().len(), 3);
+        assert!(with_ports(1, async |_| Err::<(), _>(ended(true))).await.is_err());
+        let tries = std::sync::atomic::AtomicU32::new(0);
+        let start = async |_| {
+            tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Err::<(), _>(ended(false))
+        };
+        assert!(with_ports(1, start).await.is_err());
+        assert_eq!(tries.into_inner(), 1);
     }
 
     #[test]

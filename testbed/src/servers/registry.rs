@@ -14,7 +14,6 @@ use super::server::{Plan, Probe, Server};
 
 /// Limit for a registry to be ready; Apicurio needs 2 to 9 s, AxonOps less than one.
 const READY_LIMIT: Duration = Duration::from_secs(90);
-const START_ATTEMPTS: u32 = 3;
 
 /// A running schema registry; a [`Server`] with an address. Ends when dropped.
 #[derive(Debug)]
@@ -54,18 +53,15 @@ pub async fn start_axonops(run: &RunDir) -> Result<Registry> {
 }
 
 async fn start(run: &RunDir, plan: impl Fn(u16) -> Result<(Plan, String)>) -> Result<Registry> {
-    let mut attempt = 1;
-    loop {
-        let lease = ports::lease(1)?.remove(0);
+    ports::with_ports(1, async |mut leases| {
+        let lease = leases.remove(0);
         let (plan, url) = plan(lease.port())?;
         let registry = Registry { server: Server::new(plan, run), url, _lease: lease };
         registry.start()?;
-        match registry.wait_ready().await {
-            Ok(()) => return Ok(registry),
-            Err(error) if error.is_port_conflict() && attempt < START_ATTEMPTS => attempt += 1,
-            Err(error) => return Err(error),
-        }
-    }
+        registry.wait_ready().await?;
+        Ok(registry)
+    })
+    .await
 }
 
 fn apicurio_plan(port: u16, app: &Path, run: &RunDir) -> Result<(Plan, String)> {

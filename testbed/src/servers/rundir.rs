@@ -3,6 +3,7 @@
 //! temporary folder, where of the kept ones of ended processes only the newest few stay.
 
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -41,7 +42,13 @@ impl RunDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("{name}-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(Error::io(format!("create {}", path.display())))?;
+        // For this user only: it holds private keys and the control socket.
+        let mut builder = std::fs::DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(Error::io(format!("create {}", path.display())))?;
         let path = path.canonicalize().map_err(Error::io(format!("resolve {}", path.display())))?;
         let lock = || {
             let owner = File::create(path.join(OWNER_FILE))?;

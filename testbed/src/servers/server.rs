@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::error::{Error, Result, tail};
+use super::error::{Error, Result, says_port_taken, tail};
 use super::process;
 use super::rundir::RunDir;
 
@@ -212,10 +212,7 @@ impl Server {
     async fn is_ready(&self) -> bool {
         match &self.plan.probe {
             Probe::Http(url) => http_ok(url).await,
-            Probe::LogLine(text) => {
-                let log_start = self.lock().as_ref().map_or(0, |running| running.log_start);
-                log_since(&self.log, log_start).is_some_and(|log| log.contains(text))
-            }
+            Probe::LogLine(text) => self.log_of_this_start().is_some_and(|log| log.contains(text)),
         }
     }
 
@@ -229,7 +226,13 @@ impl Server {
 
     fn ended_error(&self, outcome: String) -> Error {
         let (server, log) = (self.plan.name.clone(), self.log.clone());
-        Error::Ended { server, outcome, tail: tail(&log, TAIL_LINES), log }
+        let port_taken = self.log_of_this_start().is_some_and(|log| says_port_taken(&log));
+        Error::Ended { server, outcome, tail: tail(&log, TAIL_LINES), log, port_taken }
+    }
+
+    fn log_of_this_start(&self) -> Option<String> {
+        let log_start = self.lock().as_ref().map_or(0, |running| running.log_start);
+        log_since(&self.log, log_start)
     }
 
     /// The process, after forgetting one that ended by itself.

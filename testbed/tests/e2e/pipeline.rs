@@ -24,6 +24,8 @@ pub struct Pipeline<'a> {
     /// Extra YAML by top-level key, at two spaces.
     pub exchange: String,
     pub influxdb: String,
+    /// Instead of InfluxDB's own address: a proxy before it.
+    pub influxdb_url: Option<String>,
     /// Extra YAML at top level.
     pub more: String,
 }
@@ -42,6 +44,7 @@ impl<'a> Pipeline<'a> {
             symbols: symbols.to_vec(),
             exchange: String::new(),
             influxdb: String::new(),
+            influxdb_url: None,
             more: String::new(),
         }
     }
@@ -60,7 +63,7 @@ impl<'a> Pipeline<'a> {
             kafka = self.bed.kafka.bootstrap(),
             registry = self.bed.apicurio.url(),
             topic = self.topic,
-            influxdb = self.bed.influxdb.url(),
+            influxdb = self.influxdb_url.as_deref().unwrap_or_else(|| self.bed.influxdb.url()),
             org = self.bed.influxdb.org(),
             bucket = self.bucket,
             more_influxdb = self.influxdb,
@@ -180,13 +183,18 @@ impl OtherClient {
     }
 
     pub fn trades(&self, partition: i32, symbol: &str, trades: &[Trade]) {
+        self.trades_unflushed(partition, symbol, trades);
+        self.flush();
+    }
+
+    /// As [`OtherClient::trades`], without waiting for the brokers.
+    pub fn trades_unflushed(&self, partition: i32, symbol: &str, trades: &[Trade]) {
         let encoder = TradeEncoder::new(self.schema_id, "bitfinex", symbol);
         let mut value = Vec::new();
         for trade in trades {
             encoder.encode(trade, &mut value);
             self.value(partition, symbol, &value);
         }
-        self.flush();
     }
 
     pub fn value(&self, partition: i32, key: &str, value: &[u8]) {

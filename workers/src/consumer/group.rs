@@ -15,7 +15,7 @@ use rdkafka::{
 
 use super::{
     intake::Intake,
-    limits::{POLL_INTERVAL_MAX, PREFETCH_KIB, SESSION_TIMEOUT},
+    limits::{FETCH_BYTES_MAX, POLL_INTERVAL_MAX, PREFETCH_KIB, PREFETCH_RECORDS, SESSION_TIMEOUT},
     metrics::{Metrics, PartitionLabel},
 };
 use crate::{kafka, runtime::health::Health};
@@ -43,9 +43,9 @@ pub fn settings(mut client: ClientConfig, config: &PipelineConfig) -> ClientConf
         // Where to start is this program's decision, for new groups and for offsets that are gone.
         .set("auto.offset.reset", "error")
         .set("max.poll.interval.ms", POLL_INTERVAL_MAX.as_millis().to_string())
-        .set("queued.min.messages", "20000")
+        .set("queued.min.messages", PREFETCH_RECORDS.to_string())
         .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
-        .set("fetch.message.max.bytes", "1048576")
+        .set("fetch.message.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("fetch.queue.backoff.ms", "10")
         .set("check.crcs", "true")
         .set("statistics.interval.ms", "5000");

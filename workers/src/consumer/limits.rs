@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Records that one poll round may take before the batch is handed over, however many more there are.
 pub const ROUND_RECORDS_MAX: usize = 2_000;
 /// Above this, the thread waits for the sink, and pauses its partitions when that lasts.
-pub const PENDING_BYTES_HIGH: usize = 4 * 1024 * 1024;
+pub const PENDING_BYTES_HIGH: usize = 3 * 1024 * 1024;
 /// Below this, it goes on.
 pub const PENDING_BYTES_LOW: usize = 2 * 1024 * 1024;
 /// How long the thread waits for the sink before it pauses: pausing throws prefetched records away.
@@ -25,8 +25,12 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 pub const POLL_INTERVAL_MAX: Duration = Duration::from_secs(300);
 /// One call to a broker about offsets.
 pub const BROKER_CALL: Duration = Duration::from_secs(5);
-/// Prefetched records, in KiB: with the batches, this is the memory of the process.
-pub const PREFETCH_KIB: usize = 4 * 1024;
+/// Prefetched records per partition below which the client fetches more. Each takes about 400 bytes in the client.
+pub const PREFETCH_RECORDS: usize = 4_000;
+/// Prefetched records, in KiB of their own bytes.
+pub const PREFETCH_KIB: usize = 1_024;
+/// Most bytes of one partition in one answer of a broker.
+pub const FETCH_BYTES_MAX: usize = 256 * 1024;
 /// Schema ids that are remembered: a hostile topic could name any number.
 pub const SCHEMAS_MAX: usize = 1_000;
 /// How long an id that the registry does not know is remembered as unknown.

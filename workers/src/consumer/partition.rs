@@ -5,7 +5,7 @@
 //! - Forming candles are written only when all that a predecessor may have written is read.
 //!   (`live_candles_wait_for_what_a_predecessor_may_have_written`)
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use candles_core::{
     avro::{self, DecodeError, TradeSchema},

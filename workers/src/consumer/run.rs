@@ -1,12 +1,13 @@
 //! Puts a consumer together and runs it: configuration in, exit when told to stop.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use candles_core::{
     checkpoint::Settings,
     config::{CandlePoints, PipelineConfig},
 };
+use hashbrown::HashMap;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use rdkafka::consumer::Consumer as _;
 use tokio::runtime::Handle;

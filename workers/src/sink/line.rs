@@ -21,7 +21,7 @@ const NS_PER_MS: i64 = 1_000_000;
 /// Doubles up to here with at most 8 decimals are written as fixed point.
 const FIXED_MAX: f64 = 1e15;
 const FIXED_SCALE: f64 = 1e8;
-const FIXED_DIGITS: usize = 8;
+const FIXED_UNIT: u64 = 100_000_000;
 
 /// Writes the raw points of one symbol.
 #[derive(Debug, Clone)]
@@ -186,9 +186,10 @@ fn escape(out: &mut Vec<u8>, text: &str, special: &[u8]) {
 /// The shortest text that reads as `x`. Prices and amounts of exchanges take the cheap way: up to 15 digits, up to 8
 /// of them decimals.
 fn float(out: &mut Vec<u8>, x: f64) {
-    let units = (x * FIXED_SCALE).round();
-    if units.abs() < FIXED_MAX && units / FIXED_SCALE == x {
-        fixed(out, units as i64);
+    let scaled = x * FIXED_SCALE;
+    let units = (scaled + 0.5_f64.copysign(scaled)) as i64;
+    if scaled.abs() < FIXED_MAX && units as f64 / FIXED_SCALE == x {
+        fixed(out, units);
     } else {
         out.extend_from_slice(ryu::Buffer::new().format(x).as_bytes());
     }
@@ -199,21 +200,14 @@ fn fixed(out: &mut Vec<u8>, units: i64) {
         out.push(b'-');
     }
     let units = units.unsigned_abs();
-    let (whole, mut decimals) = (units / 100_000_000, (units % 100_000_000) as u32);
-    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(digits.format(units / FIXED_UNIT).as_bytes());
+    let decimals = (units % FIXED_UNIT) as u32;
     if decimals != 0 {
-        let mut text = [b'0'; FIXED_DIGITS + 1];
-        text[0] = b'.';
-        let mut length = 0;
-        for place in (1..=FIXED_DIGITS).rev() {
-            let digit = (decimals % 10) as u8;
-            decimals /= 10;
-            text[place] = b'0' + digit;
-            if digit != 0 && length == 0 {
-                length = place + 1;
-            }
-        }
-        out.extend_from_slice(&text[..length]);
+        // The digit before the decimals keeps their leading zeros, and gives its place to the point.
+        let text = digits.format(FIXED_UNIT as u32 + decimals).trim_end_matches('0').as_bytes();
+        out.push(b'.');
+        out.extend_from_slice(&text[1..]);
     }
 }
 

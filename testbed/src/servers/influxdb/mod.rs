@@ -21,7 +21,6 @@ use super::server::{Plan, Probe, Server, http_client};
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Limit of one request, a large query included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
-const START_ATTEMPTS: u32 = 3;
 const ORG: &str = "candles";
 const BUCKET: &str = "candles";
 /// All access; no secret, since only 127.0.0.1 is listened on and the data ends with the run.
@@ -67,18 +66,14 @@ impl std::ops::Deref for InfluxDb {
 /// Installs InfluxDB if need be (minutes, once), starts it and sets it up.
 pub async fn start(run: &RunDir) -> Result<InfluxDb> {
     let program = install::ensure_async(&INFLUXDB).await?.join("bin/influxd");
-    let mut attempt = 1;
-    let (server, url, lease) = loop {
-        let lease = ports::lease(1)?.remove(0);
-        let url = format!("http://127.0.0.1:{}", lease.port());
+    let (server, url, lease) = ports::with_ports(1, async |mut leases| {
+        let lease = leases.remove(0);
         let server = Server::new(plan(&program, lease.port(), run)?, run);
         server.start()?;
-        match server.wait_ready().await {
-            Ok(()) => break (server, url, lease),
-            Err(error) if error.is_port_conflict() && attempt < START_ATTEMPTS => attempt += 1,
-            Err(error) => return Err(error),
-        }
-    };
+        server.wait_ready().await?;
+        Ok((server, format!("http://127.0.0.1:{}", lease.port()), lease))
+    })
+    .await?;
     let client = http_client(REQUEST_LIMIT);
     let mut influxdb = InfluxDb { server, url, org_id: String::new(), client, _lease: lease };
     influxdb.org_id = influxdb.set_up().await?;

@@ -29,8 +29,6 @@ use tool::ToolBox;
 const CLUSTER_ID: &str = "Y2FuZGxlcy10ZXN0YmVkMQ";
 /// Limit for a broker to be started and unfenced; 11 s are usual for three on 2 idle cores.
 const READY_LIMIT: Duration = Duration::from_secs(120);
-/// Times that a start is tried with other ports.
-const START_ATTEMPTS: u32 = 3;
 
 /// Installs Kafka without starting a cluster; what [`Cluster::start`] does first.
 pub async fn install() -> Result<()> {
@@ -55,19 +53,13 @@ impl Cluster {
     }
 
     async fn start_with(java: Java, options: &Options, run: &RunDir) -> Result<Self> {
-        let mut attempt = 1;
-        loop {
-            match Self::try_start(options, run, &java).await {
-                Err(error) if error.is_port_conflict() && attempt < START_ATTEMPTS => attempt += 1,
-                result => return result,
-            }
-        }
+        let count = usize::from(options.brokers.clamp(1, 3));
+        let start = async |leases| Self::try_start(options, run, &java, leases).await;
+        ports::with_ports(count * BrokerPorts::COUNT, start).await
     }
 
-    async fn try_start(options: &Options, run: &RunDir, java: &Java) -> Result<Self> {
+    async fn try_start(options: &Options, run: &RunDir, java: &Java, leases: Vec<PortLease>) -> Result<Self> {
         let pki = Pki::create(run)?;
-        let count = usize::from(options.brokers.clamp(1, 3));
-        let leases = ports::lease(count * BrokerPorts::COUNT)?;
         let numbers: Vec<u16> = leases.iter().map(PortLease::port).collect();
         let ports: Vec<_> = numbers
             .as_chunks()
@@ -79,7 +71,7 @@ impl Cluster {
             Login { user: options.user.clone(), password: options.password.clone(), ca_pem: pki.ca.clone() };
         let tools = ToolBox { java: java.clone(), run: run.clone() };
         let mut cluster = Self { brokers: Vec::new(), ports, pki, login, tools, _leases: leases };
-        for id in 1..=count {
+        for id in 1..=cluster.ports.len() {
             let broker = cluster.prepare(id, options)?;
             cluster.brokers.push(broker);
         }
