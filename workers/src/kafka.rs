@@ -4,6 +4,7 @@ use candles_core::config::KafkaConfig;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -108,6 +109,8 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
 /// A context that only logs, for short-lived clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Logging;
+
+impl ConsumerContext for Logging {}
 
 impl ClientContext for Logging {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {

@@ -5,7 +5,9 @@
 //! Kubernetes.
 
 pub mod consumer;
+pub mod exchange;
 pub mod kafka;
+pub mod producer;
 pub mod registry;
 pub mod runtime;
 pub mod sink;

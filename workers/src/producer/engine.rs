@@ -1,0 +1,642 @@
+//! One owner of all symbols: what the connections and the history say in, records out.
+//!
+//! `feed` decides, the engine does. A full queue of the Kafka client stops this loop, and with it the reading of
+//! sockets; nothing is dropped. Everything that waits is in [`Engine::run`] and [`Engine::unblock`].
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use candles_core::{
+    avro::TradeEncoder,
+    config::{Partitioner, PipelineConfig},
+    mark::Mark,
+    partitioner::key_hash_partition,
+    symbol::Symbol,
+    trade::Trade,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    feed::{Effect, Feed, FeedState, Source},
+    fetches::{Fetches, Ticket, Verdict},
+    limits::{BUFFER_TRADES_TOTAL_MAX, DELIVERY_STALL, KAFKA_CALL, OVERLAP_MS, PARTITIONS_REFRESH},
+    metrics::{Metrics, SymbolMetrics},
+    publisher::{Publisher, Refused},
+    sockets::Sockets,
+    tail::SymbolTail,
+};
+use crate::{
+    exchange::{
+        FeedEvent, HistoryError, Invalid, Page, SymbolIndex,
+        bitfinex::{connection::Batch, rest::History},
+        budget::SharedBudget,
+    },
+    runtime::health::Health,
+};
+
+/// Parts of the producer that `/readyz` reports.
+pub const EXCHANGE: &str = "exchange";
+/// See [`EXCHANGE`].
+pub const HISTORY: &str = "history";
+/// See [`EXCHANGE`].
+pub const KAFKA: &str = "kafka";
+
+/// Delivery reports are taken at least this often.
+const TICK: Duration = Duration::from_millis(20);
+/// Gauges, readiness and limits are looked at this often.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// History that fails for this long is worth saying.
+const HISTORY_TROUBLE: Duration = Duration::from_secs(20);
+
+/// Why the loop ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Told to stop.
+    Stop,
+    /// The Kafka client or the topic must be looked at anew.
+    Rebuild(String),
+}
+
+/// One symbol: its state and what its records need.
+struct Line {
+    symbol: Symbol,
+    feed: Feed,
+    encoder: TradeEncoder,
+    partition: i32,
+    metrics: SymbolMetrics,
+    last_trade_ms: i64,
+    shown: Option<FeedState>,
+}
+
+/// What a session has found out before it starts.
+pub struct Prepared {
+    /// The Kafka client.
+    pub publisher: Arc<Publisher>,
+    /// Partitions of the topic.
+    pub partitions: i32,
+    /// Id of our schema.
+    pub schema_id: u32,
+    /// The end of each symbol's log.
+    pub tails: Vec<Option<SymbolTail>>,
+}
+
+/// See the module.
+pub struct Engine {
+    lines: Vec<Line>,
+    config: Arc<PipelineConfig>,
+    partitions: i32,
+    next_partition: i32,
+    publisher: Arc<Publisher>,
+    fetches: Fetches,
+    history: History,
+    sockets: Sockets,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    /// Effects of the event at hand, and how many of them are done.
+    effects: Vec<Effect>,
+    done: usize,
+    value: Vec<u8>,
+    now: Instant,
+    /// The exchange's latest time (ms).
+    server_ms: Option<i64>,
+    fetching: Option<(Ticket, JoinHandle<Result<Page, HistoryError>>)>,
+    fetch_at: Option<Instant>,
+    refreshing: Option<JoinHandle<Result<i32, String>>>,
+    refreshed: Instant,
+    last_delivery: Instant,
+    housekept: Option<Instant>,
+}
+
+/// The partition of a symbol; 0 where the records of a symbol are in all of them.
+pub fn partition_of(config: &PipelineConfig, symbol: &Symbol, partitions: i32) -> i32 {
+    match config.producer.partitioner {
+        Partitioner::KeyHash => key_hash_partition(symbol.as_str().as_bytes(), partitions),
+        Partitioner::Explicit => config.producer.partitions.get(symbol).map_or(0, |&p| i32::from(p)),
+        Partitioner::RoundRobin => 0,
+    }
+}
+
+impl Engine {
+    /// Puts the parts together; [`Engine::run`] starts them.
+    pub fn new(
+        config: Arc<PipelineConfig>,
+        prepared: Prepared,
+        sockets: Sockets,
+        history: History,
+        history_budget: SharedBudget,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> Self {
+        let now = Instant::now();
+        let mut engine = Self {
+            lines: Vec::new(),
+            partitions: prepared.partitions,
+            next_partition: 0,
+            publisher: prepared.publisher,
+            fetches: Fetches::new(config.exchange.symbols.len(), history_budget),
+            history,
+            sockets,
+            metrics,
+            health,
+            effects: Vec::new(),
+            done: 0,
+            value: Vec::new(),
+            now,
+            server_ms: None,
+            fetching: None,
+            fetch_at: None,
+            refreshing: None,
+            refreshed: now,
+            last_delivery: now,
+            housekept: None,
+            config,
+        };
+        engine.lines = engine
+            .config
+            .exchange
+            .symbols
+            .iter()
+            .zip(prepared.tails)
+            .map(|(symbol, tail)| engine.line(symbol, prepared.schema_id, tail))
+            .collect();
+        engine.metrics.partitions.set(i64::from(engine.partitions));
+        engine
+    }
+
+    fn line(&self, symbol: &Symbol, schema_id: u32, tail: Option<SymbolTail>) -> Line {
+        let mut feed = self.new_feed();
+        match tail {
+            Some(tail) => {
+                tracing::info!(%symbol, covered_ms = tail.covered_ms, recent_trades = tail.ids.len(), "resumes where its log ends");
+                feed.resume(tail.covered_ms, tail.floor_ms, tail.ids);
+            }
+            None => {
+                tracing::info!(%symbol, backfill = %self.config.producer.backfill, "starts with a backfill")
+            }
+        }
+        Line {
+            symbol: symbol.clone(),
+            feed,
+            encoder: TradeEncoder::new(schema_id, self.config.exchange.name.as_str(), symbol.as_str()),
+            partition: partition_of(&self.config, symbol, self.partitions),
+            metrics: self.metrics.symbol(symbol),
+            last_trade_ms: 0,
+            shown: None,
+        }
+    }
+
+    fn new_feed(&self) -> Feed {
+        let marks = self.config.producer.partitioner != Partitioner::RoundRobin;
+        Feed::new(self.config.producer.backfill.as_ms(), marks)
+    }
+
+    /// Runs until `stop`, or until the session must start anew. Ends the connections and delivers what is queued.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Batch>, stop: CancellationToken) -> End {
+        let end = self.turn(&mut inbox, &stop).await;
+        if let Some((_, task)) = self.fetching.take() {
+            task.abort();
+        }
+        drop(inbox);
+        self.sockets.close().await;
+        end
+    }
+
+    async fn turn(&mut self, inbox: &mut mpsc::Receiver<Batch>, stop: &CancellationToken) -> End {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let result = tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(End::Stop),
+                (ticket, page) = fetched(&mut self.fetching) => self.on_fetched(ticket, page, stop).await,
+                partitions = refreshed(&mut self.refreshing) => self.on_partitions(partitions, stop).await,
+                Some(batch) = inbox.recv() => self.on_batch(batch, stop).await,
+                _ = ticks.tick() => Ok(()),
+            };
+            let result = result.and_then(|()| self.take_reports());
+            self.housekeeping();
+            if let Err(end) = result {
+                return end;
+            }
+        }
+    }
+
+    async fn on_batch(&mut self, batch: Batch, stop: &CancellationToken) -> Result<(), End> {
+        self.now = Instant::now();
+        self.metrics.frames.inc_by(batch.frames);
+        self.metrics.frame_bytes.inc_by(batch.bytes);
+        if batch.holes > 0 {
+            self.metrics.sequence_holes.inc_by(batch.holes);
+            self.metrics.frames_missing.inc_by(batch.frames_missing);
+            let (connection, frames_missing) = (batch.connection, batch.frames_missing);
+            tracing::warn!(
+                connection,
+                frames_missing,
+                "sequence hole; every symbol of the connection is repaired"
+            );
+        }
+        for event in batch.events {
+            if let Some(symbol) = self.on_event(event)
+                && !self.effects.is_empty()
+                && let Err(refused) = self.perform(symbol)
+            {
+                self.unblock(symbol, refused, stop).await?;
+            }
+        }
+        if let Some(state) = batch.state {
+            if matches!(
+                state,
+                crate::exchange::bitfinex::connection::ConnectionState::Down { lost: true, .. }
+            ) {
+                self.metrics.reconnects.inc();
+            }
+            self.sockets.on_state(batch.connection, state);
+        }
+        Ok(())
+    }
+
+    /// Lets the feed decide. Returns whose effects are to be done.
+    #[inline]
+    fn on_event(&mut self, event: FeedEvent) -> Option<SymbolIndex> {
+        match event {
+            FeedEvent::Trade { symbol, stage, trade, server_ms } => {
+                self.lines[symbol].feed.on_trade(stage, trade, server_ms, &mut self.effects);
+                Some(symbol)
+            }
+            FeedEvent::Heartbeat { symbol, server_ms } => {
+                self.server_ms = self.server_ms.max(Some(server_ms));
+                self.lines[symbol].feed.on_heartbeat(server_ms, &mut self.effects);
+                Some(symbol)
+            }
+            FeedEvent::Snapshot { symbol, trades, server_ms } => {
+                self.server_ms = self.server_ms.max(Some(server_ms));
+                self.sockets.on_served(symbol);
+                self.lines[symbol].feed.on_snapshot(trades, server_ms, &mut self.effects);
+                Some(symbol)
+            }
+            FeedEvent::Interrupted { symbol, why } => {
+                self.metrics.interruption(why);
+                self.lines[symbol].feed.on_interrupted(why, &mut self.effects);
+                Some(symbol)
+            }
+            FeedEvent::Rejected { symbol, code } => {
+                self.sockets.on_rejected(symbol, code);
+                None
+            }
+            FeedEvent::NoRoom { symbol, connection } => {
+                self.sockets.relocate(symbol, connection);
+                None
+            }
+            FeedEvent::Invalid(invalid) => {
+                self.on_invalid(&invalid);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn on_invalid(&mut self, invalid: &Invalid) {
+        self.metrics.invalid(invalid.reason);
+        let symbol = invalid.symbol.map_or("", |symbol| self.lines[symbol].symbol.as_str());
+        tracing::debug!(symbol, reason = ?invalid.reason, error = invalid.error, "no trade; kept as dead letter");
+        self.publisher.dead_letter(symbol, &invalid.error, &invalid.raw);
+    }
+
+    /// Does what the feed decided, as far as the queue takes it.
+    #[inline]
+    fn perform(&mut self, symbol: SymbolIndex) -> Result<(), Refused> {
+        while self.done < self.effects.len() {
+            match &self.effects[self.done] {
+                &Effect::Publish(trade, source) => self.publish(symbol, trade, source)?,
+                effect => {
+                    let effect = effect.clone();
+                    self.perform_other(symbol, effect)?;
+                }
+            }
+            self.done += 1;
+        }
+        self.done = 0;
+        self.effects.clear();
+        Ok(())
+    }
+
+    #[inline]
+    fn publish(&mut self, symbol: SymbolIndex, trade: Trade, source: Source) -> Result<(), Refused> {
+        let partition = self.partition(symbol);
+        let line = &mut self.lines[symbol];
+        line.encoder.encode(&trade, &mut self.value);
+        self.publisher.trade(partition, line.symbol.as_str().as_bytes(), &self.value, self.now)?;
+        line.metrics.published(source);
+        line.last_trade_ms = line.last_trade_ms.max(trade.time_ms);
+        Ok(())
+    }
+
+    #[inline]
+    fn partition(&mut self, symbol: SymbolIndex) -> i32 {
+        if self.config.producer.partitioner != Partitioner::RoundRobin {
+            return self.lines[symbol].partition;
+        }
+        self.next_partition = (self.next_partition + 1) % self.partitions;
+        self.next_partition
+    }
+
+    fn perform_other(&mut self, symbol: SymbolIndex, effect: Effect) -> Result<(), Refused> {
+        let line = &self.lines[symbol];
+        match effect {
+            Effect::Publish(..) => {}
+            Effect::Mark(mark) => {
+                self.publisher.mark(line.partition, line.symbol.as_str().as_bytes(), mark)?;
+                self.metrics.mark(if matches!(mark, Mark::From(_)) { "from" } else { "until" });
+            }
+            Effect::Fetch(request, delay) => self.fetches.want(symbol, request, self.now + delay),
+            Effect::CancelFetch => self.fetches.cancel(symbol),
+            Effect::Gap { from_ms, to_ms, reason } => {
+                self.metrics.gap(&line.metrics, reason);
+                tracing::warn!(symbol = %line.symbol, from_ms, to_ms, ?reason, "gap; trades between these times may be missing");
+            }
+            Effect::Filled { trades } => {
+                tracing::info!(symbol = %line.symbol, trades, "live");
+            }
+            Effect::Overflow(trades) => {
+                self.metrics.buffer_overflows.inc_by(trades as u64);
+                tracing::warn!(symbol = %line.symbol, trades, "live buffer full; history is fetched instead");
+            }
+        }
+        Ok(())
+    }
+
+    /// The queue is full: waits for room, and does the rest of the effects. Sockets are not read meanwhile.
+    #[cold]
+    async fn unblock(
+        &mut self,
+        symbol: SymbolIndex,
+        refused: Refused,
+        stop: &CancellationToken,
+    ) -> Result<(), End> {
+        let mut refused = refused;
+        loop {
+            if let Refused::Broken(reason) = refused {
+                return Err(End::Rebuild(reason));
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(End::Stop),
+                () = tokio::time::sleep(Duration::from_millis(2)) => {}
+            }
+            self.now = Instant::now();
+            self.take_reports()?;
+            self.housekeeping();
+            match self.perform(symbol) {
+                Ok(()) => return Ok(()),
+                Err(again) => refused = again,
+            }
+        }
+    }
+
+    fn take_reports(&mut self) -> Result<(), End> {
+        if self.publisher.poll() > 0 {
+            self.last_delivery = Instant::now();
+            self.health.works(KAFKA);
+        }
+        match self.publisher.broken() {
+            Some(reason) => Err(End::Rebuild(reason)),
+            None => {
+                self.start_fetch();
+                Ok(())
+            }
+        }
+    }
+
+    fn start_fetch(&mut self) {
+        let now = Instant::now();
+        if self.fetching.is_some() || self.fetch_at.is_some_and(|at| at > now) {
+            return;
+        }
+        let lines = &self.lines;
+        match self.fetches.next(now, |symbol| lines[symbol].feed.buffered()) {
+            Ok((ticket, request)) => {
+                let history = self.history.clone();
+                let (index, symbol) = (ticket.symbol, self.lines[ticket.symbol].symbol.clone());
+                let server_ms = self.server_ms;
+                tracing::debug!(%symbol, start_ms = request.start_ms, "history requested");
+                let task =
+                    tokio::spawn(async move { history.page(index, &symbol, request, server_ms).await });
+                self.fetching = Some((ticket, task));
+                self.fetch_at = None;
+            }
+            // New wishes come with events: looked at again soon anyway.
+            Err(at) => self.fetch_at = Some(at.unwrap_or(now).min(now + TICK)),
+        }
+    }
+
+    async fn on_fetched(
+        &mut self,
+        ticket: Ticket,
+        page: Result<Page, HistoryError>,
+        stop: &CancellationToken,
+    ) -> Result<(), End> {
+        self.now = Instant::now();
+        let verdict = self.fetches.over(ticket, page.as_ref().err(), self.now);
+        self.metrics.history_request(match &page {
+            Ok(_) => "ok",
+            Err(HistoryError::RateLimited) => "rate_limited",
+            Err(HistoryError::Maintenance) => "maintenance",
+            Err(HistoryError::Failed(_)) => "failed",
+        });
+        let symbol = ticket.symbol;
+        match &page {
+            Ok(_) => {
+                self.health.works(HISTORY);
+            }
+            Err(error) => {
+                tracing::warn!(symbol = %self.lines[symbol].symbol, %error, "no history; will try again");
+            }
+        }
+        let feed = &mut self.lines[symbol].feed;
+        match (verdict, page) {
+            (Verdict::Deliver, Ok(page)) => {
+                page.invalid.iter().for_each(|invalid| self.metrics.invalid(invalid.reason));
+                feed.on_page(page, &mut self.effects);
+            }
+            (Verdict::Failed(outage), Err(error)) => {
+                if outage > HISTORY_TROUBLE {
+                    let url = &self.config.exchange.rest_url;
+                    let seconds = outage.as_secs();
+                    self.health.fails(
+                        HISTORY,
+                        format!("{url} fails for {seconds} s: {error}; symbols with a gap wait"),
+                    );
+                }
+                feed.on_history_failed(outage, &mut self.effects);
+            }
+            _ => {}
+        }
+        self.finish(symbol, stop).await
+    }
+
+    async fn finish(&mut self, symbol: SymbolIndex, stop: &CancellationToken) -> Result<(), End> {
+        match self.perform(symbol) {
+            Ok(()) => Ok(()),
+            Err(refused) => self.unblock(symbol, refused, stop).await,
+        }
+    }
+
+    /// The topic has grown: symbols that move start anew on their new partition.
+    async fn on_partitions(
+        &mut self,
+        found: Result<i32, String>,
+        stop: &CancellationToken,
+    ) -> Result<(), End> {
+        let partitions = match found {
+            Ok(partitions) => partitions,
+            Err(problem) => {
+                tracing::warn!(
+                    topic = self.config.topic.name.as_str(),
+                    problem,
+                    "partitions of the topic not known"
+                );
+                return Ok(());
+            }
+        };
+        if partitions < self.partitions {
+            return Err(End::Rebuild(format!(
+                "topic has {partitions} partitions and had {}",
+                self.partitions
+            )));
+        }
+        if partitions == self.partitions {
+            return Ok(());
+        }
+        tracing::warn!(from = self.partitions, to = partitions, "topic has grown");
+        self.partitions = partitions;
+        self.metrics.partitions.set(i64::from(partitions));
+        for symbol in 0..self.lines.len() {
+            let partition = partition_of(&self.config, &self.lines[symbol].symbol, partitions);
+            if partition != self.lines[symbol].partition {
+                self.move_symbol(symbol, partition);
+                self.finish(symbol, stop).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn move_symbol(&mut self, symbol: SymbolIndex, partition: i32) {
+        let from_ms = self.open_windows_from_ms();
+        let fresh = self.new_feed();
+        let line = &mut self.lines[symbol];
+        tracing::warn!(symbol = %line.symbol, from = line.partition, to = partition, ?from_ms, "symbol moves to another partition");
+        line.partition = partition;
+        match from_ms {
+            Some(from_ms) => line.feed.start_anew(from_ms, &mut self.effects),
+            // The exchange has not said a word yet: as if just started.
+            None => line.feed = fresh,
+        }
+        self.sockets.renew(symbol);
+    }
+
+    /// Start (ms) of the longest window that is open now, within the backfill.
+    fn open_windows_from_ms(&self) -> Option<i64> {
+        let now_ms = self.server_ms?;
+        let candles = &self.config.candles;
+        let open_ms = now_ms - candles.lateness.as_ms();
+        let starts = candles.intervals.iter().map(|interval| interval.window_start_ms(open_ms));
+        let from_ms = starts.min().unwrap_or(now_ms - OVERLAP_MS);
+        Some(from_ms.max(now_ms - self.config.producer.backfill.as_ms()))
+    }
+
+    /// About once a second: gauges, readiness, limits.
+    fn housekeeping(&mut self) {
+        let now = Instant::now();
+        if self.housekept.is_some_and(|at| now.duration_since(at) < HOUSEKEEPING) {
+            return;
+        }
+        self.housekept = Some(now);
+        self.health.beat();
+        self.limit_buffers();
+        let queued = self.publisher.queued();
+        self.metrics.queued_records.set(queued as i64);
+        self.metrics.rejected_symbols.set(self.sockets.rejected() as i64);
+        self.show_states();
+        self.judge_kafka(queued);
+        match self.sockets.problem() {
+            Some(problem) => drop(self.health.fails(EXCHANGE, problem)),
+            None => drop(self.health.works(EXCHANGE)),
+        }
+        if self.refreshing.is_none() && self.refreshed.elapsed() > PARTITIONS_REFRESH {
+            self.refreshed = Instant::now();
+            let publisher = Arc::clone(&self.publisher);
+            self.refreshing = Some(tokio::task::spawn_blocking(move || publisher.partitions(KAFKA_CALL)));
+        }
+    }
+
+    fn limit_buffers(&mut self) {
+        let total: usize = self.lines.iter().map(|line| line.feed.buffered()).sum();
+        self.metrics.buffered_trades.set(total as i64);
+        if total <= BUFFER_TRADES_TOTAL_MAX {
+            return;
+        }
+        let largest = (0..self.lines.len()).max_by_key(|&symbol| self.lines[symbol].feed.buffered());
+        if let Some(symbol) = largest {
+            self.lines[symbol].feed.forget_buffer(&mut self.effects);
+            // Only counts: nothing that the queue could refuse.
+            let _ = self.perform(symbol);
+        }
+    }
+
+    fn show_states(&mut self) {
+        for line in &mut self.lines {
+            let state = line.feed.state();
+            if line.shown.replace(state) != Some(state) {
+                self.metrics.state(&line.metrics, state);
+            }
+            if line.last_trade_ms > 0 {
+                line.metrics.last_trade(line.last_trade_ms);
+            }
+        }
+    }
+
+    fn judge_kafka(&mut self, queued: usize) {
+        let waits = self.last_delivery.elapsed();
+        if queued == 0 {
+            self.last_delivery = Instant::now();
+            self.health.works(KAFKA);
+        } else if waits > DELIVERY_STALL {
+            let why = self.publisher.last_error().unwrap_or_else(|| {
+                "are fewer than min.insync.replicas brokers up, or is Write denied?".to_owned()
+            });
+            let brokers = self.config.kafka.bootstrap_servers.as_str();
+            let text = format!(
+                "{brokers}: no record delivered for over {} s: {why}; records wait",
+                DELIVERY_STALL.as_secs()
+            );
+            if self.health.fails(KAFKA, text.clone()) {
+                tracing::error!(queued, "{text}");
+            }
+        }
+    }
+}
+
+/// The page that is being fetched; never, if none is.
+async fn fetched(
+    fetching: &mut Option<(Ticket, JoinHandle<Result<Page, HistoryError>>)>,
+) -> (Ticket, Result<Page, HistoryError>) {
+    let Some((ticket, task)) = fetching else { return std::future::pending().await };
+    let result = (*ticket, joined(task.await).unwrap_or_else(|e| Err(HistoryError::Failed(e))));
+    *fetching = None;
+    result
+}
+
+/// The number of partitions that is being looked up; never, if none is.
+async fn refreshed(refreshing: &mut Option<JoinHandle<Result<i32, String>>>) -> Result<i32, String> {
+    let Some(task) = refreshing else { return std::future::pending().await };
+    let result = joined(task.await).and_then(|partitions| partitions);
+    *refreshing = None;
+    result
+}
+
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, String> {
+    result.map_err(|error| format!("task ended: {error}"))
+}
