@@ -4,13 +4,15 @@
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use candles_testbed::demo;
 use candles_testbed::servers::artefacts::{self, Artefact};
 use candles_testbed::servers::cache::Cache;
-use candles_testbed::servers::{Error, Testbed, chain, control, install, kafka};
+use candles_testbed::servers::{Error, Testbed, chain, control, install, kafka, remove_ended_runs};
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Runs the real servers: three Kafka brokers, two schema registries, InfluxDB.
@@ -32,6 +34,17 @@ enum Command {
         #[arg(value_parser = PossibleValuesParser::new(artefacts::ALL.iter().map(|artefact| artefact.name)))]
         names: Vec<String>,
     },
+    /// Show candles of a simulated market as they come through the real servers; Ctrl-C ends everything
+    Demo {
+        /// End after so many seconds of candles
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// Seconds of the exchange for each second
+        #[arg(long, default_value_t = 1.0, value_parser = speed)]
+        speed: f64,
+    },
+    /// Remove everything that was installed, and the kept folders of ended runs
+    Clean,
     /// Start all servers, print their addresses, run until Ctrl-C; takes commands on standard input
     Up {
         /// Print the addresses as JSON
@@ -62,6 +75,8 @@ struct Target {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Install { names } => install_all(&names).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo { seconds, speed } => run_demo(seconds, speed).await,
+        Command::Clean => clean().map(|()| ExitCode::SUCCESS),
         Command::Up { json } => up(json).await.map(|()| ExitCode::SUCCESS),
         Command::Status => ask("status".to_owned()).await,
         Command::Kill(target) => ask(format!("kill {}", target.server)).await,
@@ -89,11 +104,51 @@ async fn install_all(names: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
+/// A factor that every part of the demo can follow.
+fn speed(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|speed| (0.1..=100.0).contains(speed))
+        .ok_or_else(|| "write a number from 0.1 to 100".to_owned())
+}
+
+/// Runs the demo: 0 if every trade of the exchange is in the database at its end, 1 if not.
+async fn run_demo(seconds: Option<u64>, speed: f64) -> Result<ExitCode, Error> {
+    let (mut interrupt, mut terminate) = signals()?;
+    let options = demo::Options { show: seconds.map(Duration::from_secs), speed };
+    let stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    match demo::run(options, stop).await {
+        Ok(Some(summary)) if summary.stored == summary.trades => Ok(ExitCode::SUCCESS),
+        Ok(Some(_)) => Ok(ExitCode::from(1)),
+        // Not by returning: that would wait for a build that is under way.
+        Ok(None) => std::process::exit(130),
+        Err(error) => {
+            eprintln!("testbed: {error:#}");
+            std::process::exit(2)
+        }
+    }
+}
+
+fn clean() -> Result<(), Error> {
+    for folder in Cache::from_env()?.clear()?.into_iter().chain(remove_ended_runs()) {
+        println!("removed {}", folder.display());
+    }
+    Ok(())
+}
+
+fn signals() -> Result<(Signal, Signal), Error> {
+    let both = || Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
+    let both: std::io::Result<_> = both();
+    both.map_err(|source| Error::Io { action: "take over SIGINT and SIGTERM".to_owned(), source })
+}
+
 async fn up(json: bool) -> Result<(), Error> {
-    let signals = || Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
-    let signals: std::io::Result<_> = signals();
-    let (mut interrupt, mut terminate) =
-        signals.map_err(|source| Error::Io { action: "take over SIGINT and SIGTERM".to_owned(), source })?;
+    let (mut interrupt, mut terminate) = signals()?;
     let testbed = tokio::select! {
         started = Testbed::builder("up").start() => Arc::new(started?),
         // Not by returning: that would wait for a build that is under way.

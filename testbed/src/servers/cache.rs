@@ -10,6 +10,9 @@ use super::error::{Error, Result};
 /// Names the cache folder.
 pub const CACHE_VARIABLE: &str = "CANDLES_CACHE";
 
+const LOCKS: &str = ".locks";
+const BUILDING: &str = ".building-";
+
 /// The cache folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -52,7 +55,7 @@ impl Cache {
         if let Some(entry) = self.get(key) {
             return Ok(entry);
         }
-        let temporary = self.root.join(format!(".building-{key}"));
+        let temporary = self.root.join(format!("{BUILDING}{key}"));
         // Whoever left it is dead: we hold its lock.
         let _ = std::fs::remove_dir_all(&temporary);
         let (work, out) = (temporary.join("work"), temporary.join("out"));
@@ -67,8 +70,19 @@ impl Cache {
         built.map(|()| entry)
     }
 
+    /// Removes every entry, of whatever version, and what failed builds left; nothing else. Tells what was removed.
+    pub fn clear(&self) -> Result<Vec<PathBuf>> {
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return Ok(Vec::new()) };
+        let ours = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_ours);
+        let folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(ours).collect();
+        for folder in &folders {
+            std::fs::remove_dir_all(folder).map_err(Error::io(format!("remove {}", folder.display())))?;
+        }
+        Ok(folders)
+    }
+
     fn lock(&self, key: &str) -> Result<File> {
-        let folder = self.root.join(".locks");
+        let folder = self.root.join(LOCKS);
         let path = folder.join(key);
         let action = format!("lock {}", path.display());
         std::fs::create_dir_all(&folder).map_err(Error::io(format!("create {}", folder.display())))?;
@@ -83,6 +97,15 @@ impl Cache {
         }
         Ok(file)
     }
+}
+
+/// Whether a name in the cache folder is one of [`key`]'s or was made on the way to it.
+fn is_ours(name: &str) -> bool {
+    let is_key = |name: &str| {
+        let digest = name.rsplit_once('-').map(|(_, digest)| digest);
+        digest.is_some_and(|digest| digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    name == LOCKS || is_key(name.strip_prefix(BUILDING).unwrap_or(name))
 }
 
 fn locate(cache: Option<PathBuf>, xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
@@ -139,6 +162,20 @@ mod tests {
             std::fs::read_dir(entry.unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["whole"]);
         cache.ensure("k", |_, _| panic!("built twice")).unwrap();
+    }
+
+    #[test]
+    fn clearing_spares_what_is_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let built = key("kafka", "4.3.1", ["x"]);
+        cache.ensure(&built, |_, _| Ok(())).unwrap();
+        for name in [".building-influxdb-2.9.1-0123456789abcdef", "photos", "kafka-4.3.1"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        assert_eq!(cache.clear().unwrap().len(), 3);
+        assert_eq!(cache.get(&built), None);
+        assert!(folder.path().join("photos").is_dir() && folder.path().join("kafka-4.3.1").is_dir());
     }
 
     #[test]

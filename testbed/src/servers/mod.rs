@@ -38,7 +38,7 @@ pub use influxdb::InfluxDb;
 pub use pki::WRONG_HOST;
 pub use process::state as process_state;
 pub use registry::Registry;
-pub use rundir::{RUN_DIR_VARIABLE, RunDir};
+pub use rundir::{RUN_DIR_VARIABLE, RunDir, remove_ended as remove_ended_runs};
 pub use server::{Server, State};
 pub use testbed::{Builder, Testbed};
 pub use worker::Worker;

@@ -94,9 +94,14 @@ pub(crate) fn parent() -> PathBuf {
     std::env::var_os(RUN_DIR_VARIABLE).map_or_else(default, PathBuf::from)
 }
 
+/// Removes the kept folders of all ended runs, and tells which.
+pub fn remove_ended() -> Vec<PathBuf> {
+    sweep(&parent(), 0)
+}
+
 /// Removes all but the newest `keep` folders whose owner is gone.
-fn sweep(parent: &Path, keep: usize) {
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
+fn sweep(parent: &Path, keep: usize) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
     let mut ended: Vec<(SystemTime, PathBuf)> = entries
         .flatten()
         .map(|entry| entry.path())
@@ -104,9 +109,8 @@ fn sweep(parent: &Path, keep: usize) {
         .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
         .collect();
     ended.sort();
-    for (_, path) in ended.iter().rev().skip(keep) {
-        let _ = std::fs::remove_dir_all(path);
-    }
+    let old = ended.into_iter().rev().skip(keep).map(|(_, path)| path);
+    old.filter(|path| std::fs::remove_dir_all(path).is_ok()).collect()
 }
 
 #[cfg(test)]

@@ -58,6 +58,11 @@ impl Worker {
         Ok(Self { server, url, client: http_client(REQUEST_LIMIT), _lease: lease })
     }
 
+    /// Where `/healthz`, `/readyz` and `/metrics` are, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Status and body of `/healthz`, `/readyz` or `/metrics`; `None` when it does not answer.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         let response = self.client.get(format!("{}{path}", self.url)).send().await.ok()?;
