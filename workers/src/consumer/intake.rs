@@ -109,9 +109,12 @@ impl Intake {
         self.partitions.keys().copied().collect()
     }
 
-    /// The last commit did not reach the broker.
-    pub fn commit_failed(&mut self) {
-        self.commits.again();
+    /// What the client knows to be committed.
+    pub fn confirmed(&mut self, partition: i32, committed: Option<i64>) {
+        if self.commits.confirmed(partition, committed) {
+            self.shared.metrics.commits_failed.inc();
+            tracing::warn!(partition, committed, "offset not committed; repeating the commit");
+        }
     }
 
     /// Takes partitions over; returns where to read each. `None` when the process is going down.
@@ -269,8 +272,7 @@ impl Intake {
         }
         if let Err(error) = consumer.commit(&offsets(&self.topic, &due), mode) {
             self.shared.metrics.commits_failed.inc();
-            tracing::warn!(%error, "offsets not committed; the next commit repeats them");
-            self.commits.again();
+            tracing::warn!(%error, "offsets not committed");
         }
     }
 
