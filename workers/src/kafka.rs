@@ -90,7 +90,13 @@ pub fn is_transient(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     !matches!(
         error.rdkafka_error_code(),
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessage | Code::InvalidRecord | Code::InvalidArgument)
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::InvalidMessageSize
+                | Code::InvalidMessage
+                | Code::InvalidRecord
+                | Code::InvalidArgument
+        )
     )
 }
 

@@ -29,7 +29,7 @@ use super::{
     group::{Group, GroupConsumer, HEALTH_PART},
     limits::{
         BROKER_CALL, COMMIT_INTERVAL, DRAIN_MAX, LIVE_INTERVAL, PENDING_BYTES_HIGH, PENDING_BYTES_LOW,
-        POLL_WAIT, ROUND_RECORDS_MAX, STALL_MAX,
+        POLL_WAIT, ROUND_BYTES_MAX, ROUND_RECORDS_MAX, STALL_MAX,
     },
     metrics::PartitionLabel,
     partition::{Partition, Record, Shared, split},
@@ -419,7 +419,8 @@ pub fn poll_until(consumer: &GroupConsumer, health: &Arc<Health>, stop: &Cancell
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     let mut intake = group.intake();
-                    if !intake.paused && matches!(intake.take(&message), Taken::Later) {
+                    let later = !intake.paused && matches!(intake.take(&message), Taken::Later);
+                    if later || intake.batch.bytes() > ROUND_BYTES_MAX {
                         break;
                     }
                 }
