@@ -9,7 +9,7 @@ use rdkafka::{
     ClientConfig, ClientContext, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
 
@@ -120,8 +120,11 @@ impl ClientContext for Group {
         kafka::log(level, facility, line);
     }
 
-    fn error(&self, _: KafkaError, reason: &str) {
-        self.trouble(reason);
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all are down says less than why each is.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.trouble(reason);
+        }
     }
 
     fn stats(&self, statistics: Statistics) {

@@ -447,6 +447,14 @@ fn trouble(group: &Group, consumer: &GroupConsumer, error: &KafkaError) {
             let topic = &group.intake().topic.clone();
             group.trouble(&format!("topic {topic} does not exist; create it, or correct topic.name"));
         }
+        // The context has been told already, in the client's own words, which name the broker and the cause.
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::Resolve,
+        ) => {}
         _ => group.trouble(&error.to_string()),
     }
 }
