@@ -2,5 +2,8 @@
 //! names; a server that cannot be had fails these tests, it never skips them.
 
 mod consumer;
+mod consumer_faults;
+mod consumer_group;
 mod golden;
 mod pipeline;
+mod security;
