@@ -5,6 +5,9 @@
 
 #[path = "pipeline/latency.rs"]
 mod latency;
+#[path = "../tests/e2e/golden.rs"]
+#[allow(dead_code)]
+mod golden;
 #[path = "../tests/e2e/pipeline.rs"]
 #[allow(dead_code)]
 mod pipeline;
