@@ -189,13 +189,11 @@ fn read(brokers: &str, topic: &str, partitions: i32) -> Vec<Entry> {
 
 fn entry(message: &BorrowedMessage<'_>) -> Entry {
     let content = match message.payload() {
-        Some(value) => match split(value) {
-            Ok((_, body)) => {
-                let schema = TradeSchema::parse(TRADE_SCHEMA_JSON).unwrap();
-                Content::Trade(schema.decode(body, |record| record.trade).unwrap())
-            }
-            Err(_) => Content::Other(value.to_vec()),
-        },
+        Some(value) => {
+            let schema = TradeSchema::parse(TRADE_SCHEMA_JSON).unwrap();
+            let trade = split(value).and_then(|(_, body)| schema.decode(body, |record| record.trade));
+            trade.map_or_else(|_| Content::Other(value.to_vec()), Content::Trade)
+        }
         None => {
             let headers = message.headers().unwrap();
             let pairs = headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));

@@ -48,6 +48,8 @@ pub const KAFKA: &str = "kafka";
 const TICK: Duration = Duration::from_millis(20);
 /// Gauges, readiness and limits are looked at this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Wishes for history are looked at anew after this, whatever happens.
+const FETCH_LOOK: Duration = Duration::from_secs(1);
 /// History that fails for this long is worth saying.
 const HISTORY_TROUBLE: Duration = Duration::from_secs(20);
 
@@ -351,7 +353,10 @@ impl Engine {
                 self.publisher.mark(line.partition, line.symbol.as_str().as_bytes(), mark)?;
                 self.metrics.mark(if matches!(mark, Mark::From(_)) { "from" } else { "until" });
             }
-            Effect::Fetch(request, delay) => self.fetches.want(symbol, request, self.now + delay),
+            Effect::Fetch(request, delay) => {
+                self.fetches.want(symbol, request, self.now + delay);
+                self.fetch_at = None;
+            }
             Effect::CancelFetch => self.fetches.cancel(symbol),
             Effect::Gap { from_ms, to_ms, reason } => {
                 self.metrics.gap(&line.metrics, reason);
@@ -427,8 +432,8 @@ impl Engine {
                 self.fetching = Some((ticket, task));
                 self.fetch_at = None;
             }
-            // New wishes come with events: looked at again soon anyway.
-            Err(at) => self.fetch_at = Some(at.unwrap_or(now).min(now + TICK)),
+            // A new wish, or an answer, looks again at once.
+            Err(at) => self.fetch_at = Some(at.unwrap_or(now + FETCH_LOOK)),
         }
     }
 
@@ -439,6 +444,7 @@ impl Engine {
         stop: &CancellationToken,
     ) -> Result<(), End> {
         self.now = Instant::now();
+        self.fetch_at = None;
         let verdict = self.fetches.over(ticket, page.as_ref().err(), self.now);
         self.metrics.history_request(match &page {
             Ok(_) => "ok",
