@@ -1,11 +1,44 @@
-# One command per job; README.md names them, .ci/run runs them.
-.PHONY: test e2e lint
-test:
-	cargo test --workspace
-# On the real servers, which the first run builds (minutes); testbed/src/servers names what they need.
-e2e:
-	cargo test -p candles-testbed --test servers
-lint:
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p candles-testbed --test servers -- -D warnings
+# One command per job; `make` lists them. README.md names them, .ci/run runs them.
+# Cargo builds into CARGO_TARGET_DIR where it is set. CANDLES_CACHE names the folder for the real servers
+# (default: candles in the XDG cache home), CANDLES_RUN_DIR the one for logs and data of runs.
+.DEFAULT_GOAL := help
+.PHONY: help lint test e2e demo install-servers deny clean clean-servers
+
+CARGO ?= cargo
+TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+# Twice: helpers of tests may unwrap and panic, what is shipped may not.
+lint: ## Formatting and clippy, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --lib --bins --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings -A clippy::unwrap_used -A clippy::panic
+
+test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
+	$(CARGO) test --workspace --locked
+
+# Two threads: with one, every test would start servers of its own (testbed/src/servers/shared.rs).
+e2e: binaries install-servers ## The same behaviours on the real servers
+	$(CARGO) test --locked --package candles-testbed --test servers --test e2e -- --test-threads=2
+
+demo: binaries ## Candles of a simulated market through the real servers, until Ctrl-C (ARGS="--seconds 60")
+	@$(TESTBED) demo $(ARGS)
+
+install-servers: ## Build or fetch the real servers, once, into the cache
+	$(TESTBED) install
+
+deny: ## Licences, banned crates and sources of all dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "make deny needs cargo-deny: cargo install cargo-deny --locked" >&2; exit 1; }
+	$(CARGO) deny --locked check bans licenses sources
+
+clean: ## Remove what cargo built
+	$(CARGO) clean
+
+clean-servers: ## Remove the installed servers and the kept logs of ended runs
+	$(TESTBED) clean
+
+.PHONY: binaries
+binaries:
+	$(CARGO) build --workspace --bins --locked

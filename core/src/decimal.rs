@@ -46,17 +46,15 @@ pub struct Quantities {
 impl Quantities {
     /// Of a trade. Both must be finite.
     pub fn new(price: f64, amount: f64) -> Self {
-        match (fixed(price), fixed(amount.abs())) {
-            (Some(price), Some(amount)) => Self {
+        if let (Some(price), Some(amount)) = (fixed(price), fixed(amount.abs())) {
+            return Self {
                 base: Quantity::Fixed(i128::from(amount)),
                 quote: Quantity::Fixed(i128::from(price) * i128::from(amount)),
-            },
-            _ => {
-                let base = decimal(amount.abs());
-                let quote = decimal(price) * &base;
-                Self { base: Quantity::Big(base), quote: Quantity::Big(quote) }
-            }
+            };
         }
+        let base = decimal(amount.abs());
+        let quote = decimal(price) * &base;
+        Self { base: Quantity::Big(base), quote: Quantity::Big(quote) }
     }
 }
 

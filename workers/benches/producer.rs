@@ -1,5 +1,7 @@
 //! The producer's hot path in nanoseconds: parsing a frame, encoding a record. Nothing is asserted on time.
 
+#![allow(missing_docs, reason = "criterion's macro makes a function")]
+
 use std::hint::black_box;
 
 use candles_core::{avro::TradeEncoder, trade::Trade};

@@ -1,7 +1,8 @@
 //! The producer's work on one `te` frame, without socket and client. For counting instructions: run under callgrind
 //! with two counts, and divide the difference.
 //!
-//! `produce_instructions STAGE COUNT`, stages: `parse` (text to row), `encode` (and to record value), `all` (sequence
+//! `produce_instructions STAGE COUNT`, stages: `make` (the frames
+//! alone, to subtract from `all`), `parse` (text to row), `encode` (and to record value), `all` (sequence
 //! check, route, feed and record value: everything between socket and client).
 
 use std::time::Instant;
@@ -25,7 +26,11 @@ fn main() {
     let argument = |n: usize| std::env::args().nth(n);
     let stage = argument(1).unwrap_or_else(|| "all".to_owned());
     let count: usize = argument(2).and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
-    let bytes = if stage == "all" { everything(count) } else { parse_and_encode(count, stage == "encode") };
+    let bytes = match stage.as_str() {
+        "make" => (0..count).map(|nth| frame(nth, nth + 1).len()).sum(),
+        "all" => everything(count),
+        _ => parse_and_encode(count, stage == "encode"),
+    };
     println!("{stage}: {count} frames, {bytes} bytes");
 }
 
@@ -47,7 +52,7 @@ fn parse_and_encode(count: usize, encode: bool) -> usize {
     let encoder = TradeEncoder::new(1, "bitfinex", "tBTCUSD");
     let (mut value, mut bytes) = (Vec::new(), 0);
     for nth in 0..count {
-        let Ok(Frame::Trade { row: Ok(row), .. }) = parse(&frames[nth % FRAMES]) else { panic!("no trade") };
+        let Ok(Frame::Trade { row: Ok(row), .. }) = parse(&frames[nth % FRAMES]) else { return 0 };
         bytes += row.id as usize & 1;
         if encode {
             let trade = Trade {
@@ -83,7 +88,6 @@ fn everything(count: usize) -> usize {
     let encoder = TradeEncoder::new(1, "bitfinex", "tBTCUSD");
     let (mut value, mut bytes, mut nth) = (Vec::new(), 0, 0);
     while nth < count {
-        // Made apart from the counting: the difference of two runs contains both, so `frames` alone tells its share.
         let frames: Vec<String> = (nth..(nth + FRAMES).min(count)).map(|i| frame(i, i + 1)).collect();
         for text in &frames {
             protocol.on_text(text, 7, now, &mut out);

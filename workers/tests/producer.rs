@@ -3,6 +3,8 @@
 //! What the simulator made happen is compared with what the topic holds. The same behaviours on real servers are
 //! the testbed's.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{SocketAddr, TcpListener},
@@ -188,17 +190,14 @@ fn read(brokers: &str, topic: &str, partitions: i32) -> Vec<Entry> {
 }
 
 fn entry(message: &BorrowedMessage<'_>) -> Entry {
-    let content = match message.payload() {
-        Some(value) => {
-            let schema = TradeSchema::parse(TRADE_SCHEMA_JSON).unwrap();
-            let trade = split(value).and_then(|(_, body)| schema.decode(body, |record| record.trade));
-            trade.map_or_else(|_| Content::Other(value.to_vec()), Content::Trade)
-        }
-        None => {
-            let headers = message.headers().unwrap();
-            let pairs = headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
-            Content::Mark(Mark::from_headers(pairs).unwrap())
-        }
+    let content = if let Some(value) = message.payload() {
+        let schema = TradeSchema::parse(TRADE_SCHEMA_JSON).unwrap();
+        let trade = split(value).and_then(|(_, body)| schema.decode(body, |record| record.trade));
+        trade.map_or_else(|_| Content::Other(value.to_vec()), Content::Trade)
+    } else {
+        let headers = message.headers().unwrap();
+        let pairs = headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
+        Content::Mark(Mark::from_headers(pairs).unwrap())
     };
     let symbol = String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap();
     Entry { partition: message.partition(), symbol, content }

@@ -1,3 +1,5 @@
+//! Configurations in, their values or the message that a user reads out.
+
 use super::*;
 
 const MINIMAL: &str = "\

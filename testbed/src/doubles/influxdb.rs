@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -47,17 +47,42 @@ pub enum Misbehaviour {
     LoseAnswer,
     /// As always, but this late.
     Slow(Duration),
+    /// Cuts the connection, storing nothing.
+    Cut,
+    /// Stores the points, and cuts the connection.
+    CutAfterStoring,
+    /// With this status and an HTML page, as a proxy or another server would.
+    Foreign(u16),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Contents {
+    token: String,
+    /// Bodies with more bytes are refused with 413.
+    bytes_max: usize,
+    /// When each request came.
+    times: Vec<Instant>,
     points: BTreeMap<Key, Fields>,
     rewritten: Vec<(Key, Fields, Fields)>,
     script: VecDeque<Misbehaviour>,
     outage: Option<u16>,
     /// Lines that contain this text are refused.
     poison: Option<String>,
-    requests: u64,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        Self {
+            token: TOKEN.to_owned(),
+            bytes_max: usize::MAX,
+            times: Vec::new(),
+            points: BTreeMap::new(),
+            rewritten: Vec::new(),
+            script: VecDeque::new(),
+            outage: None,
+            poison: None,
+        }
+    }
 }
 
 /// A running endpoint.
@@ -114,8 +139,28 @@ impl Influxdb {
     }
 
     /// Requests so far.
-    pub fn requests(&self) -> u64 {
-        self.lock().requests
+    pub fn requests(&self) -> usize {
+        self.lock().times.len()
+    }
+
+    /// When each request came.
+    pub fn request_times(&self) -> Vec<Instant> {
+        self.lock().times.clone()
+    }
+
+    /// Whether all that [`Self::misbehave`] asked for was done.
+    pub fn behaves(&self) -> bool {
+        self.lock().script.is_empty()
+    }
+
+    /// From now on, only this token is known.
+    pub fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.lock().token);
+    }
+
+    /// Refuses longer bodies with 413.
+    pub fn set_bytes_max(&self, bytes: usize) {
+        self.lock().bytes_max = bytes;
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
@@ -135,7 +180,7 @@ async fn write_v2(
 ) -> Response {
     let place = query.get("org").is_some_and(|org| org == ORGANIZATION)
         && query.get("bucket").is_some_and(|b| b == BUCKET);
-    let (way, mut answer) = match enter(&shared, &headers, "Token", place).await {
+    let (way, mut answer) = match enter(&shared, &headers, "Token", place, body.len()).await {
         Ok(way) => way,
         Err(answer) => return answer,
     };
@@ -148,10 +193,20 @@ async fn write_v2(
     for line in lines {
         contents.store(line);
     }
-    if matches!(way, Some(Misbehaviour::LoseAnswer)) {
-        answer = problem(StatusCode::INTERNAL_SERVER_ERROR, "answer lost");
+    drop(contents);
+    match way {
+        Some(Misbehaviour::LoseAnswer) => {
+            answer = problem(StatusCode::INTERNAL_SERVER_ERROR, "answer lost");
+        }
+        Some(Misbehaviour::CutAfterStoring) => cut(),
+        _ => {}
     }
     answer
+}
+
+/// Ends the connection's task, and with it the connection: the client gets no answer.
+fn cut() -> ! {
+    std::panic::resume_unwind(Box::new("connection cut, as told"))
 }
 
 async fn write_v3(
@@ -161,7 +216,7 @@ async fn write_v3(
     body: Bytes,
 ) -> Response {
     let place = query.get("db").is_some_and(|db| db == BUCKET);
-    let (_, answer) = match enter(&shared, &headers, "Bearer", place).await {
+    let (_, answer) = match enter(&shared, &headers, "Bearer", place, body.len()).await {
         Ok(way) => way,
         Err(answer) => return answer,
     };
@@ -190,10 +245,14 @@ async fn enter(
     headers: &HeaderMap,
     scheme: &str,
     place: bool,
+    bytes: usize,
 ) -> Result<(Option<Misbehaviour>, Response), Response> {
     let way = {
         let mut contents = lock(shared);
-        contents.requests += 1;
+        contents.times.push(Instant::now());
+        if bytes > contents.bytes_max {
+            return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "too long"));
+        }
         if let Some(status) = contents.outage {
             return Err(problem(StatusCode::from_u16(status).unwrap_or_default(), "outage"));
         }
@@ -209,9 +268,15 @@ async fn enter(
             return Err(answer);
         }
         Some(Misbehaviour::Slow(delay)) => tokio::time::sleep(delay).await,
+        Some(Misbehaviour::Cut) => cut(),
+        Some(Misbehaviour::Foreign(status)) => {
+            let page = "<html>Client sent an HTTP request to an HTTPS server.</html>";
+            return Err((StatusCode::from_u16(status).unwrap_or_default(), page).into_response());
+        }
         _ => {}
     }
-    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != &format!("{scheme} {TOKEN}")) {
+    let expected = format!("{scheme} {}", lock(shared).token);
+    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != &expected) {
         return Err(problem(StatusCode::UNAUTHORIZED, "unauthorized access"));
     }
     if !place {
@@ -220,8 +285,17 @@ async fn enter(
     Ok((way, StatusCode::NO_CONTENT.into_response()))
 }
 
+/// As InfluxDB 2 says it.
 fn problem(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({ "code": "as told", "message": message }))).into_response()
+    let code = match status {
+        StatusCode::BAD_REQUEST => "invalid",
+        StatusCode::UNPROCESSABLE_ENTITY => "unprocessable entity",
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::NOT_FOUND => "not found",
+        StatusCode::PAYLOAD_TOO_LARGE => "request too large",
+        _ => "internal error",
+    };
+    (status, Json(json!({ "code": code, "message": message }))).into_response()
 }
 
 impl Contents {

@@ -35,6 +35,7 @@ const MAVEN: Tool = Tool { program: "mvn", package: "maven" };
 const GO: Tool = Tool { program: "go", package: "golang-go (1.26 or later, from backports if need be)" };
 const GCC: Tool = Tool { program: "gcc", package: "gcc" };
 const CARGO: Tool = Tool { program: "cargo", package: "cargo (or rustup)" };
+const PYTHON: Tool = Tool { program: "python3", package: "python3-venv" };
 const PKG_CONFIG: Tool = Tool { program: "pkg-config", package: "pkg-config" };
 
 /// Jars of the broker and of Kafka's command line tools, in `jars/`.
@@ -82,8 +83,31 @@ pub const INFLUXDB: Artefact = Artefact {
     revision: "1",
 };
 
+/// The SQL engine of InfluxDB 3: `venv/bin/python` with it, and `query.py`.
+pub const DATAFUSION: Artefact = Artefact {
+    name: "datafusion",
+    version: "55.0.0",
+    files: wrapper!("datafusion": "requirements.txt", "query.py"),
+    tools: &[PYTHON],
+    build: |build| {
+        let venv = build.out.join("venv");
+        let mut command = build.command("python3");
+        command.args(["-m", "venv"]).arg(&venv);
+        build.step("make a virtual environment (Debian package python3-venv)", command)?;
+        let mut command = build.command(&venv.join("bin/python").display().to_string());
+        command.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
+        command.args(["--only-binary", ":all:", "--requirement", "requirements.txt"]);
+        build.step("fetch the wheels", command)?;
+        let script = build.out.join("query.py");
+        std::fs::copy(build.work.join("query.py"), &script)
+            .map(drop)
+            .map_err(Error::io(format!("write {}", script.display())))
+    },
+    revision: "1",
+};
+
 /// Everything that `testbed install` knows.
-pub const ALL: &[&Artefact] = &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB];
+pub const ALL: &[&Artefact] = &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB, &DATAFUSION];
 
 /// Runs one goal of Maven's dependency plugin, with checksums enforced.
 fn maven(build: &Build<'_>, step: &str, goal: &str, folder: &str, options: &[&str]) -> Result<()> {

@@ -18,6 +18,7 @@
 pub mod artefacts;
 pub mod cache;
 pub mod control;
+pub mod datafusion;
 mod error;
 pub mod influxdb;
 pub mod install;

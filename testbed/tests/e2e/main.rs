@@ -3,4 +3,7 @@
 
 mod consumer;
 mod golden;
+mod judge;
+mod panel;
 mod pipeline;
+mod whole;

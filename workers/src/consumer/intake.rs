@@ -20,6 +20,7 @@ use rdkafka::{
     consumer::{CommitMode, Consumer as _},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     message::{BorrowedMessage, Headers as _},
+    topic_partition_list::TopicPartitionListElem,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -201,7 +202,7 @@ impl Intake {
 
     /// Gives partitions back: waits for the sink, commits what it has acknowledged, and forgets them.
     pub fn revoked(&mut self, consumer: &GroupConsumer, list: &TopicPartitionList, lost: bool) {
-        let numbers: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
+        let numbers: Vec<i32> = list.elements().iter().map(TopicPartitionListElem::partition).collect();
         tracing::info!(partitions = ?numbers, lost, "partitions revoked");
         if !lost {
             self.flush();
@@ -236,7 +237,7 @@ impl Intake {
             Err((class, error)) => partition.unreadable(&record, class, error, &mut self.batch),
             Ok((id, body)) => match self.schemas.lookup(id) {
                 Lookup::Schema(schema) => {
-                    partition.value(&record, schema, body, &self.shared, &mut self.batch)
+                    partition.value(&record, schema, body, &self.shared, &mut self.batch);
                 }
                 Lookup::Dead(class, error) => partition.unreadable(&record, class, error, &mut self.batch),
                 Lookup::Wait => {

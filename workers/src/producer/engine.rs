@@ -176,7 +176,7 @@ impl Engine {
                 feed.resume(tail.covered_ms, tail.floor_ms, tail.ids);
             }
             None => {
-                tracing::info!(%symbol, backfill = %self.config.producer.backfill, "starts with a backfill")
+                tracing::info!(%symbol, backfill = %self.config.producer.backfill, "starts with a backfill");
             }
         }
         Line {
@@ -406,13 +406,11 @@ impl Engine {
             self.last_delivery = Instant::now();
             self.health.works(KAFKA);
         }
-        match self.publisher.broken() {
-            Some(reason) => Err(End::Rebuild(reason)),
-            None => {
-                self.start_fetch();
-                Ok(())
-            }
+        if let Some(reason) = self.publisher.broken() {
+            return Err(End::Rebuild(reason));
         }
+        self.start_fetch();
+        Ok(())
     }
 
     fn start_fetch(&mut self) {

@@ -2,7 +2,7 @@
 //!
 //! Read backwards in growing steps until every symbol was seen, at most as far as `backfill` by record timestamp.
 //! A mark counts as well as a trade: a quiet symbol has no trades, but marks every few seconds. Records of others
-//! and records that cannot be decoded are passed over. Runs on a blocking thread, without a consumer group.
+//! and records that cannot be decoded are passed over. Runs on a blocking thread, without joining a consumer group.
 //! - The end of a symbol's log is its newest trade or mark; ids only of the overlap. (`newest_trade_or_mark_ends_the_log`)
 
 use std::{
@@ -168,8 +168,8 @@ struct Reader {
 pub fn read(search: Search) -> Result<Vec<Option<SymbolTail>>, KafkaError> {
     let mut config = search.config.clone();
     config
-        // The client wants a name, though nothing joins a group and nothing is committed.
-        .set("group.id", format!("{}-producer-tail", search.topic))
+        // The client wants a name before it assigns partitions by hand. Nothing is joined or committed.
+        .set("group.id", "candles-producer-tail")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")

@@ -38,6 +38,15 @@ pub fn http_client(ca_file: Option<&Path>) -> anyhow::Result<reqwest::ClientBuil
     Ok(builder.tls_certs_only(certificates))
 }
 
+/// The first `bytes_max` bytes of an answer's body; the rest is read too, so that the connection stays usable.
+pub async fn read_start(mut response: reqwest::Response, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| chain(&e.without_url()))? {
+        body.extend_from_slice(&chunk[..chunk.len().min(bytes_max - body.len())]);
+    }
+    Ok(body)
+}
+
 /// The body of an answer, refused when it is longer than `bytes_max`.
 pub async fn read_body(mut response: reqwest::Response, bytes_max: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();

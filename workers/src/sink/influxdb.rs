@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use candles_core::config::{InfluxApi, InfluxdbConfig};
 use reqwest::{StatusCode, Url, header};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::runtime::{
-    chain, http_client, read_body,
+    chain, http_client, read_start,
     secret::{self, Secret},
 };
 
@@ -60,13 +60,14 @@ pub struct Influxdb {
     authorization: Mutex<Option<header::HeaderValue>>,
 }
 
+/// InfluxDB 2 says `code` and `message`; InfluxDB 3 `error`, and `data` where it names lines.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct ErrorBody {
-    /// v2
+    code: String,
     message: String,
-    /// v3
     error: String,
+    #[serde(deserialize_with = "named_lines")]
     data: Vec<LineError>,
 }
 
@@ -76,6 +77,24 @@ struct LineError {
     line_number: usize,
     #[serde(default)]
     error_message: String,
+}
+
+/// Anything else than a list (InfluxDB 3 has an object there when it stored nothing) names no lines.
+fn named_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LineError>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+impl ErrorBody {
+    /// What the answer says, and whether InfluxDB said it: a proxy, or another server, must not decide about points.
+    fn read(answer: &[u8]) -> (Self, bool) {
+        let body: Self = serde_json::from_slice(answer).unwrap_or_default();
+        // An answer that quotes thousands of lines may have been cut.
+        let cut = answer.len() >= ANSWER_BYTES_MAX
+            && (answer.starts_with(b"{\"code\":\"") || answer.starts_with(b"{\"error\":\""));
+        let ours = cut || !body.code.is_empty() || !body.error.is_empty();
+        (body, ours)
+    }
 }
 
 impl Influxdb {
@@ -146,11 +165,16 @@ impl Influxdb {
         let status = response.status();
         let retry_after = retry_after(response.headers());
         // The body is read in any case: an unread one would close the connection.
-        let answer = read_body(response, ANSWER_BYTES_MAX).await;
+        let answer = read_start(response, ANSWER_BYTES_MAX).await;
         if status.is_success() {
             return Outcome::Stored;
         }
-        let body: ErrorBody = answer.ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let (body, from_influxdb) = match answer {
+            Ok(answer) => ErrorBody::read(&answer),
+            Err(problem) => {
+                return Outcome::Transient { problem: format!("{status}, then {problem}"), retry_after };
+            }
+        };
         let text = if body.message.is_empty() { body.error } else { body.message };
         let text: String = text.chars().filter(|c| !c.is_control()).take(500).collect();
         let problem = format!("{status} {text}");
@@ -162,6 +186,9 @@ impl Influxdb {
             }
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Outcome::Config(problem),
             StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if !from_influxdb => {
+                Outcome::Config(format!("{problem}: this is no answer of InfluxDB; check influxdb.url"))
+            }
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
                 let line = |e: LineError| Some((e.line_number.checked_sub(1)?, e.error_message));
                 Outcome::Rejected(Rejection {
@@ -215,4 +242,28 @@ fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse::<u64>().ok()?;
     // A server that asks for a day is not obeyed for longer than this.
     Some(Duration::from_secs(seconds.min(300)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_influxdb_decides_about_points() {
+        let said = |text: &str| {
+            let (body, from_influxdb) = ErrorBody::read(text.as_bytes());
+            (from_influxdb, body.data.len())
+        };
+        assert_eq!(said(r#"{"code":"invalid","message":"unable to parse 'x'"}"#), (true, 0));
+        assert_eq!(
+            said(r#"{"error":"partial write","data":[{"line_number":2,"error_message":"x"}]}"#),
+            (true, 1)
+        );
+        assert_eq!(said(r#"{"error":"parsing failed","data":{"line_number":2}}"#), (true, 0));
+        let long = format!(r#"{{"code":"invalid","message":"{}"#, "x".repeat(ANSWER_BYTES_MAX));
+        assert_eq!(said(&long[..ANSWER_BYTES_MAX]), (true, 0), "cut, so no JSON");
+        for foreign in ["", "Client sent an HTTP request to an HTTPS server.", "<html>", "{}", "[1]"] {
+            assert_eq!(said(foreign), (false, 0), "{foreign}");
+        }
+    }
 }

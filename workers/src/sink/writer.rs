@@ -270,7 +270,7 @@ impl Writer {
     /// Stores all lines that can be stored; returns the others.
     async fn store(&self, lines: &Lines) -> Vec<DeadRecord> {
         let mut dead = Vec::new();
-        let mut work = vec![0..lines.len()];
+        let mut work: Vec<Range<usize>> = std::iter::once(0..lines.len()).collect();
         while let Some(range) = work.pop() {
             match self.send(lines.slice(&range)).await {
                 Sent::Stored => {
@@ -278,7 +278,7 @@ impl Writer {
                 }
                 Sent::TooLarge if range.len() > 1 => halve(range, &mut work),
                 Sent::TooLarge => {
-                    dead.push(dead_line(lines, range.start, "413: one point is too large".to_owned()))
+                    dead.push(dead_line(lines, range.start, "413: one point is too large".to_owned()));
                 }
                 Sent::Rejected(rejection) => self.isolate(lines, range, rejection, &mut work, &mut dead),
             }

@@ -146,7 +146,7 @@ impl Connection {
             .max_message_size(Some(FRAME_BYTES_MAX))
             .max_frame_size(Some(FRAME_BYTES_MAX));
         let connecting = connect_async_with_config(self.url.as_str(), Some(config), true);
-        match timeout(HANDSHAKE, connecting).await {
+        match timeout(HANDSHAKE, Box::pin(connecting)).await {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(WsError::Http(response))) => Err(format!("refused with HTTP {}", response.status())),
             Ok(Err(error)) => Err(chain(&error)),

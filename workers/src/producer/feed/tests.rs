@@ -188,7 +188,6 @@ impl Model {
             Step::Trades(list) => self.play_trades(&list),
             Step::Interrupt => drop(self.interrupt()),
             Step::Subscribe if !self.subscribed => drop(self.subscribe()),
-            Step::Subscribe => {}
             Step::Answer => drop(self.answer()),
             Step::Fail => {
                 if self.request.take().is_some() {
@@ -199,7 +198,7 @@ impl Model {
                 let now_ms = self.now_ms;
                 self.step(|feed, out| feed.on_heartbeat(now_ms, out));
             }
-            Step::Heartbeat => {}
+            Step::Subscribe | Step::Heartbeat => {}
             Step::Wait(ms) => self.now_ms += ms,
             Step::Lag(ms) => self.lag_ms = ms,
         }
@@ -289,7 +288,9 @@ proptest! {
     fn a_restart_resumes_from_the_log(first in steps(), second in steps()) {
         let mut model = Model::new();
         model.subscribe();
-        first.into_iter().for_each(|step| model.play(step));
+        for step in first {
+            model.play(step);
+        }
         // The producer dies; all that it leaves is the log.
         let published = model.published();
         let mut covered_ms = None;
@@ -307,7 +308,9 @@ proptest! {
         model.request = None;
         model.subscribed = false;
         model.log.push(Effect::CancelFetch);
-        second.into_iter().for_each(|step| model.play(step));
+        for step in second {
+            model.play(step);
+        }
         model.settle();
         let starts = model.marks().into_iter().filter(|m| matches!(m, Mark::From(_))).count();
         prop_assert_eq!(starts, 1);
@@ -411,7 +414,7 @@ fn both_ends_of_a_long_millisecond_are_fetched() {
     model.settle();
     assert_eq!(model.published().len(), 2 * PAGE_ROWS - 1 + 10);
     assert_eq!(model.gaps(), []);
-    let too_long = (0..2 * PAGE_ROWS as i64 + 1).map(|i| trade(i, START_MS - 5_000));
+    let too_long = (0..=2 * PAGE_ROWS as i64).map(|i| trade(i, START_MS - 5_000));
     let mut model = Model::new().with(too_long).with(after);
     model.subscribe();
     model.settle();
