@@ -3,7 +3,10 @@
 //!
 //! `produce_cost PRODUCER_BINARY [TRADES_PER_S SYMBOLS SECONDS]`
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use candles_testbed::{
     doubles::registry::Registry,
@@ -54,12 +57,11 @@ async fn measure(binary: &str, rate: u64, symbols: u64, seconds: u64) -> anyhow:
 }
 
 async fn watch(pid: u32, seconds: u64) -> anyhow::Result<()> {
-    for _ in 0..100 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        if delivered().await.is_ok_and(|n| n > 0.0) {
-            break;
-        }
+    let started = Instant::now();
+    while !delivered().await.is_ok_and(|n| n > 0.0) && started.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    println!("first delivery report {} ms after the start", started.elapsed().as_millis());
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (cpu, records) = (cpu_s(pid)?, delivered().await?);
     tokio::time::sleep(Duration::from_secs(seconds)).await;

@@ -344,6 +344,20 @@ async fn lost_frames_cuts_and_restarts_of_the_exchange_are_repaired() {
 }
 
 #[tokio::test]
+async fn a_silent_connection_is_dead_and_made_anew() {
+    let symbols = ["tBTCUSD"];
+    let bed = Bed::new(market().synthetic(&symbols, 20.0), &symbols).await;
+    let producer = bed.start();
+    producer.wait_ready().await;
+    let conn = bed.sim.connections()[0].conn;
+    bed.sim.fault(&Fault::Silence { conn: Some(conn), for_ms: 600_000 }).unwrap();
+    producer.wait_metric("candles_producer_reconnects_total", 1.0).await;
+    producer.wait_ready().await;
+    bed.expect_complete().await;
+    producer.stop().await;
+}
+
+#[tokio::test]
 async fn hostile_frames_become_dead_letters_and_nothing_is_lost() {
     let symbols = ["tBTCUSD"];
     let bed = Bed::new(market().synthetic(&symbols, 50.0), &symbols).await;

@@ -44,7 +44,7 @@ pub enum GapReason {
 }
 
 /// What is to be done, in order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Effect {
     /// Append the trade to the log.
     Publish(Trade, Source),

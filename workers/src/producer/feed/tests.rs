@@ -60,7 +60,7 @@ impl Model {
                 _ => {}
             }
         }
-        self.log.extend(out.iter().cloned());
+        self.log.extend(out.iter().copied());
         out
     }
 
