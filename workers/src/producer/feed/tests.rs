@@ -147,6 +147,8 @@ enum Step {
     Subscribe,
     Answer,
     Fail,
+    /// History has failed for too long.
+    GiveUp,
     Heartbeat,
     Wait(i64),
     Lag(i64),
@@ -192,6 +194,11 @@ impl Model {
             Step::Fail => {
                 if self.request.take().is_some() {
                     self.step(|feed, out| feed.on_history_failed(Duration::from_secs(1), out));
+                }
+            }
+            Step::GiveUp => {
+                if self.request.take().is_some() {
+                    self.step(|feed, out| feed.on_history_failed(OUTAGE_MAX, out));
                 }
             }
             Step::Heartbeat if self.subscribed => {
@@ -282,6 +289,38 @@ proptest! {
         let starts = model.marks().into_iter().filter(|m| matches!(m, Mark::From(_))).count();
         prop_assert_eq!(starts, 1, "nothing is missing, so nothing is marked");
         prop_assert_eq!(model.gaps(), []);
+    }
+
+    #[test]
+    fn what_is_missing_lies_in_a_marked_gap(
+        before in 0_usize..20,
+        steps in steps(),
+        give_up_every in 2_usize..12,
+    ) {
+        let mut model = Model::new();
+        model.trades.extend((0..before as i64).map(|i| trade(i, START_MS - 90_000 + i * 4_000)));
+        model.subscribe();
+        for (nth, step) in steps.into_iter().enumerate() {
+            model.play(step);
+            if nth % give_up_every == 0 {
+                model.play(Step::GiveUp);
+            }
+        }
+        model.settle();
+        let gap = |effect: &Effect| match *effect {
+            Effect::Gap { from_ms, to_ms, .. } => Some((from_ms, to_ms)),
+            _ => None,
+        };
+        let gaps: Vec<(i64, i64)> = model.log.iter().filter_map(gap).collect();
+        let marks = model.marks();
+        let starts: Vec<i64> = marks.iter().filter_map(|m| if let Mark::From(ms) = m { Some(*ms) } else { None }).collect();
+        prop_assert_eq!(&starts[1..], &gaps.iter().map(|gap| gap.1).collect::<Vec<_>>()[..], "a mark for each gap");
+        let published: Vec<i64> = model.published().iter().map(|(t, _)| t.id).collect();
+        for missing in model.trades.iter().filter(|t| t.time_ms >= starts[0] && !published.contains(&t.id)) {
+            // What was covered up to a time may lack swapped neighbours of that time.
+            let marked = gaps.iter().any(|&(from, to)| (from - OVERLAP_MS..to).contains(&missing.time_ms));
+            prop_assert!(marked, "{:?} is missing, gaps are {:?}", missing, gaps);
+        }
     }
 
     #[test]
