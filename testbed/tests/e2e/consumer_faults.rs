@@ -162,7 +162,7 @@ async fn what_the_database_can_never_store_is_isolated() {
         .unwrap();
     let bad = Trade { time_ms: week_later + 5, ..trades[0] };
     client.mark(PARTITION, golden::SYMBOL, "from", golden::START_MS);
-    client.value(PARTITION, golden::SYMBOL, &[0; 1_200_000]);
+    client.value(PARTITION, golden::SYMBOL, &vec![0; 1_200_000]);
     client.trades(PARTITION, golden::SYMBOL, &trades);
     client.trades(PARTITION, golden::SYMBOL, &[bad]);
     let consumer = pipeline.worker("consumer", "consumer").await;
