@@ -1,6 +1,6 @@
 //! One candle: trades of a window in, open, high, low, close and exact sums out.
 //!
-//! - The order of arrival does not matter. (`builder` properties)
+//! - The order of arrival does not matter. (`order_and_duplicates_do_not_matter`)
 //! - A candle merged from shorter ones equals the one built directly. (`rolled_up_candles_equal_direct_ones`)
 
 use crate::{

@@ -11,7 +11,7 @@ const SYMBOLS: [(&str, f64, PriceStyle); 4] = [
     ("tSOLBTC", 1.0, PriceStyle::Small),
 ];
 /// How far back the producer fetches history at its start: the first candles are there at once.
-pub const BACKFILL_MS: i64 = 60_000;
+pub const BACKFILL_MS: i64 = 120_000;
 /// Candles of these lengths, and how long each waits for stragglers.
 const CANDLES: &str = "{intervals: [10s, 1m], lateness: 2s}";
 

@@ -2,7 +2,7 @@
 //! ends (return, panic, `abort`, Ctrl-C, SIGTERM, SIGKILL), also a child that is stopped at that moment.
 //! Never forks from the caller's thread: the kernel sends the parent-death signal when the *thread* that
 //! forked ends, so one thread that lives as long as the process forks all of them.
-//! Test: `children_die_with_a_parent_killed_by_sigkill` in `tests/servers.rs`.
+//! (`children_die_with_their_parent_however_it_ends`)
 
 use std::io;
 use std::os::unix::process::CommandExt;

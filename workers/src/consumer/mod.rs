@@ -4,8 +4,8 @@
 //! writer of `sink` runs beside it and acknowledges batches in order; only then are offsets committed, with what a
 //! successor needs to rebuild the open windows. The consumer keeps no state of its own: the log is the state.
 //!
-//! - A record is committed only when all it caused is stored. (`tests/consumer.rs`)
-//! - A rebuilt window is never written before the rebuilding is complete. (`partition` tests)
+//! - A record is committed only when all it caused is stored. (`killed_at_any_moment_the_final_candles_are_the_same`)
+//! - A rebuilt window is never written before the rebuilding is complete. (`rereading_writes_nothing`)
 
 mod commits;
 mod group;

@@ -5,7 +5,7 @@
 //! ones, without a timer. A batch is acknowledged when each of its points is stored or delivered as a dead letter.
 //!
 //! - Batches are acknowledged in order, whatever order they end in. (`acknowledges_the_contiguous_prefix`)
-//! - One bad line in a batch is found, and the others are stored. (`tests/consumer.rs`)
+//! - One bad line in a batch is found, and the others are stored. (`v2_isolates_a_poisoned_line_by_cutting_the_batch`)
 //! - Only one request for the live measurement is under way at any time.
 
 use std::{
