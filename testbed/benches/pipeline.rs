@@ -3,6 +3,9 @@
 //! `cargo bench -p candles-testbed --bench pipeline [-- backlog|latency ...]` after
 //! `cargo build --release -p candles-workers`. CPU is that of the worker's process, from the kernel's accounts.
 
+#[path = "../tests/e2e/golden.rs"]
+#[allow(dead_code)]
+mod golden;
 #[path = "pipeline/latency.rs"]
 mod latency;
 #[path = "../tests/e2e/pipeline.rs"]

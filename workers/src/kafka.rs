@@ -13,6 +13,8 @@ use crate::runtime::secret::{self, SecretError};
 /// What every client of a worker has in common. Reads the password, if there is one.
 pub fn client_config(kafka: &KafkaConfig, client_id: &str) -> Result<ClientConfig, SecretError> {
     let mut config = ClientConfig::new();
+    // Without this the client asks the `log` crate, which nobody here sets up, and keeps its warnings to itself.
+    config.set_log_level(RDKafkaLogLevel::Warning);
     config
         .set("bootstrap.servers", kafka.bootstrap_servers.as_str())
         .set("client.id", client_id)
@@ -89,7 +91,13 @@ pub fn is_transient(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     !matches!(
         error.rdkafka_error_code(),
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessage | Code::InvalidRecord | Code::InvalidArgument)
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::InvalidMessageSize
+                | Code::InvalidMessage
+                | Code::InvalidRecord
+                | Code::InvalidArgument
+        )
     )
 }
 

@@ -3,6 +3,8 @@
 //! What the simulator made happen is compared with what the topic holds. The same behaviours on real servers are
 //! the testbed's.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{SocketAddr, TcpListener},
@@ -188,19 +190,14 @@ fn read(brokers: &str, topic: &str, partitions: i32) -> Vec<Entry> {
 }
 
 fn entry(message: &BorrowedMessage<'_>) -> Entry {
-    let content = match message.payload() {
-        Some(value) => match split(value) {
-            Ok((_, body)) => {
-                let schema = TradeSchema::parse(TRADE_SCHEMA_JSON).unwrap();
-                Content::Trade(schema.decode(body, |record| record.trade).unwrap())
-            }
-            Err(_) => Content::Other(value.to_vec()),
-        },
-        None => {
-            let headers = message.headers().unwrap();
-            let pairs = headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
-            Content::Mark(Mark::from_headers(pairs).unwrap())
-        }
+    let content = if let Some(value) = message.payload() {
+        let schema = TradeSchema::parse(TRADE_SCHEMA_JSON).unwrap();
+        let trade = split(value).and_then(|(_, body)| schema.decode(body, |record| record.trade));
+        trade.map_or_else(|_| Content::Other(value.to_vec()), Content::Trade)
+    } else {
+        let headers = message.headers().unwrap();
+        let pairs = headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
+        Content::Mark(Mark::from_headers(pairs).unwrap())
     };
     let symbol = String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap();
     Entry { partition: message.partition(), symbol, content }
@@ -342,6 +339,20 @@ async fn lost_frames_cuts_and_restarts_of_the_exchange_are_repaired() {
     }
     producer.wait_metric("candles_producer_sequence_holes_total", 1.0).await;
     producer.wait_metric("candles_producer_reconnects_total", 2.0).await;
+    bed.expect_complete().await;
+    producer.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_dead_and_made_anew() {
+    let symbols = ["tBTCUSD"];
+    let bed = Bed::new(market().synthetic(&symbols, 20.0), &symbols).await;
+    let producer = bed.start();
+    producer.wait_ready().await;
+    let conn = bed.sim.connections()[0].conn;
+    bed.sim.fault(&Fault::Silence { conn: Some(conn), for_ms: 600_000 }).unwrap();
+    producer.wait_metric("candles_producer_reconnects_total", 1.0).await;
+    producer.wait_ready().await;
     bed.expect_complete().await;
     producer.stop().await;
 }

@@ -2,8 +2,11 @@
 //! names; a server that cannot be had fails these tests, it never skips them.
 
 mod consumer;
+mod consumer_faults;
+mod consumer_group;
 mod golden;
 mod judge;
 mod panel;
 mod pipeline;
+mod security;
 mod whole;

@@ -7,13 +7,23 @@ use candles_core::avro::{TRADE_SCHEMA_JSON, TradeEncoder};
 use candles_core::trade::Trade;
 use candles_testbed::servers::{Testbed, Worker, worker};
 use rdkafka::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 use serde_json::json;
+
+use crate::golden;
 
 /// How long the slowest step may take on a busy machine. Nothing asserts on speed.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 const TOKEN_VARIABLE: &str = "INFLUX_TOKEN";
+/// Holds the password of the external listener.
+pub const PASSWORD_VARIABLE: &str = "KAFKA_PASSWORD";
+/// Partition of the golden symbol's records.
+pub const PARTITION: i32 = 1;
 
 /// One pipeline of one test: topic, bucket and configuration of its own on shared servers.
 pub struct Pipeline<'a> {
@@ -26,6 +36,10 @@ pub struct Pipeline<'a> {
     pub influxdb: String,
     /// Instead of InfluxDB's own address: a proxy before it.
     pub influxdb_url: Option<String>,
+    /// Brokers and login, as the whole of `kafka`.
+    pub kafka: String,
+    pub registry: String,
+    pub token: String,
     /// Extra YAML at top level.
     pub more: String,
 }
@@ -45,6 +59,9 @@ impl<'a> Pipeline<'a> {
             exchange: String::new(),
             influxdb: String::new(),
             influxdb_url: None,
+            kafka: format!("{{bootstrapServers: '{}'}}", bed.kafka.bootstrap()),
+            registry: bed.apicurio.url().to_owned(),
+            token: bed.influxdb.token().to_owned(),
             more: String::new(),
         }
     }
@@ -53,15 +70,15 @@ impl<'a> Pipeline<'a> {
     pub fn yaml(&self) -> String {
         format!(
             "exchange:\n  name: bitfinex\n  symbols: {symbols:?}\n{exchange}\
-             kafka:\n  bootstrapServers: {kafka}\n\
+             kafka: {kafka}\n\
              schemaRegistry:\n  url: {registry}\n\
              topic:\n  name: {topic}\n\
              influxdb:\n  url: {influxdb}\n  organization: {org}\n  bucket: {bucket}\n  token: {{env: {TOKEN_VARIABLE}}}\n\
              {more_influxdb}{more}",
             symbols = self.symbols,
             exchange = self.exchange,
-            kafka = self.bed.kafka.bootstrap(),
-            registry = self.bed.apicurio.url(),
+            kafka = self.kafka,
+            registry = self.registry,
             topic = self.topic,
             influxdb = self.influxdb_url.as_deref().unwrap_or_else(|| self.bed.influxdb.url()),
             org = self.bed.influxdb.org(),
@@ -82,7 +99,10 @@ impl<'a> Pipeline<'a> {
     pub fn start(&self, binary: &str, name: &str) -> Worker {
         let path = worker::binary(binary).unwrap();
         let name = format!("{}-{name}", self.topic);
-        let env = [(TOKEN_VARIABLE, self.bed.influxdb.token().to_owned())];
+        let env = [
+            (TOKEN_VARIABLE, self.token.clone()),
+            (PASSWORD_VARIABLE, self.bed.kafka.login().password.clone()),
+        ];
         Worker::start(&path, &name, &self.yaml(), &env, self.bed.run_dir()).unwrap()
     }
 
@@ -114,6 +134,81 @@ impl<'a> Pipeline<'a> {
     /// Number of raw points.
     pub async fn raw_points(&self) -> usize {
         self.rows(r#"r._measurement == "trades""#).await.len()
+    }
+
+    /// Waits for the golden result: every raw point, every final candle, and nothing else.
+    pub async fn expect_golden(&self) {
+        let golden = golden::folded(2);
+        eventually("raw points", 12_477, async || self.raw_points().await).await;
+        eventually("2m candles", golden.len(), async || self.candles(golden::SYMBOL, "2m").await.len()).await;
+        assert_eq!(self.candles(golden::SYMBOL, "2m").await, golden);
+    }
+
+    /// Waits until the group has committed the whole topic, with metadata that a broker keeps.
+    pub async fn expect_committed(&self) {
+        eventually("lag", Some(0), async || self.lag().await).await;
+        let (_, metadata) = self.committed(PARTITION);
+        assert!(metadata.starts_with("c1;") && metadata.len() <= 4_096, "{metadata:?}");
+    }
+
+    /// Offset and metadata that the group has committed.
+    pub fn committed(&self, partition: i32) -> (Option<i64>, String) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, partition);
+        let committed = self.reader().committed_offsets(list, Duration::from_secs(30)).unwrap();
+        let element = &committed.elements()[0];
+        let offset = if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None };
+        (offset, element.metadata().to_owned())
+    }
+
+    /// Commits for the (empty) group as an administrator would: without metadata.
+    pub fn reset_offset(&self, partition: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, partition, Offset::Offset(offset)).unwrap();
+        self.reader().commit(&list, CommitMode::Sync).unwrap();
+    }
+
+    /// Removes the records of a partition before an offset.
+    pub async fn delete_records(&self, partition: i32, before: i64) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", self.bed.kafka.bootstrap()).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, partition, Offset::Offset(before)).unwrap();
+        let result = admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+        result.elements()[0].error().unwrap();
+    }
+
+    /// Waits for as many dead letters: class, offset and value of each, by offset.
+    pub async fn dead_letters(&self, count: usize) -> Vec<(String, i64, Vec<u8>)> {
+        let reader = self.reader();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&format!("{}-dlq", self.topic), 0, Offset::Beginning).unwrap();
+        reader.assign(&list).unwrap();
+        let (begun, mut found) = (Instant::now(), Vec::new());
+        while found.len() < count {
+            assert!(begun.elapsed() < PATIENCE, "{} dead letters instead of {count}", found.len());
+            if let Some(Ok(message)) = reader.poll(Duration::from_millis(100)) {
+                let headers = message.headers().unwrap();
+                let header = |name: &str| {
+                    let found = headers.iter().find(|header| header.key == name).unwrap();
+                    String::from_utf8(found.value.unwrap().to_vec()).unwrap()
+                };
+                let value = message.payload().unwrap_or_default().to_vec();
+                found.push((header("error"), header("offset").parse().unwrap(), value));
+            }
+            tokio::task::yield_now().await;
+        }
+        found.sort_by_key(|(_, offset, _)| *offset);
+        found
+    }
+
+    fn reader(&self) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", self.bed.kafka.bootstrap())
+            .set("group.id", format!("candles-{}", self.topic))
+            .set("enable.auto.commit", "false")
+            .create()
+            .unwrap()
     }
 
     /// Offsets that the group has committed, summed over partitions.
@@ -163,7 +258,7 @@ pub struct OtherClient {
 
 impl OtherClient {
     pub async fn new(pipeline: &Pipeline<'_>) -> Self {
-        let url = format!("{}/subjects/{}-value/versions", pipeline.bed.apicurio.url(), pipeline.topic);
+        let url = format!("{}/subjects/{}-value/versions", pipeline.registry, pipeline.topic);
         let answer = reqwest::Client::new()
             .post(url)
             .header("Content-Type", "application/vnd.schemaregistry.v1+json")
@@ -176,6 +271,7 @@ impl OtherClient {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", pipeline.bed.kafka.bootstrap())
             .set("acks", "all")
+            .set("message.max.bytes", "8000000")
             .set("linger.ms", "20")
             .create()
             .unwrap();
@@ -195,6 +291,18 @@ impl OtherClient {
             encoder.encode(trade, &mut value);
             self.value(partition, symbol, &value);
         }
+    }
+
+    /// The whole recording, in `slices` with a pause after each; `between` is called with the number of each slice.
+    pub async fn golden(&self, slices: usize, mut between: impl AsyncFnMut(usize)) {
+        self.mark(PARTITION, golden::SYMBOL, "from", golden::START_MS);
+        let trades = golden::trades();
+        for (number, slice) in trades.chunks(trades.len().div_ceil(slices)).enumerate() {
+            self.trades(PARTITION, golden::SYMBOL, slice);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            between(number).await;
+        }
+        self.mark(PARTITION, golden::SYMBOL, "until", golden::END_MS + 10_000);
     }
 
     pub fn value(&self, partition: i32, key: &str, value: &[u8]) {

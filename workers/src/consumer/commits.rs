@@ -2,6 +2,8 @@
 //!
 //! - An offset is committed only when every batch up to it is acknowledged, and never for a partition that has
 //!   been given away since. (`waits_for_the_batch_and_forgets_given_away_partitions`)
+//! - A commit that the broker does not confirm is repeated: the client reports results of asynchronous commits to
+//!   nobody (rust-rdkafka sets no callback), only its statistics tell. (`an_unconfirmed_commit_is_repeated`)
 
 use std::collections::{HashMap, VecDeque};
 
@@ -21,6 +23,15 @@ pub struct Commits {
     points: VecDeque<(u64, Vec<Progress>)>,
     /// Last offset of each partition that stands in a point.
     noted: HashMap<i32, i64>,
+    /// What the client was last told to commit of each partition.
+    handed_over: HashMap<i32, HandedOver>,
+}
+
+#[derive(Debug)]
+struct HandedOver {
+    progress: Progress,
+    /// Statistics have been seen that did not confirm it yet.
+    waiting: bool,
 }
 
 impl Commits {
@@ -36,9 +47,13 @@ impl Commits {
 
     /// What the acknowledgements up to batch number `acknowledged` allow to commit; the newest of each partition.
     pub fn due(&mut self, acknowledged: u64) -> Vec<Progress> {
-        let mut newest = HashMap::new();
+        let mut newest: HashMap<i32, Progress> = HashMap::new();
         while let Some((_, progress)) = self.points.pop_front_if(|(batch, _)| *batch <= acknowledged) {
             newest.extend(progress.into_iter().map(|p| (p.partition, p)));
+        }
+        for progress in newest.values() {
+            let handed_over = HandedOver { progress: progress.clone(), waiting: false };
+            self.handed_over.insert(progress.partition, handed_over);
         }
         newest.into_values().collect()
     }
@@ -46,14 +61,22 @@ impl Commits {
     /// Forgets a partition that was given away.
     pub fn forget(&mut self, partition: i32) {
         self.noted.remove(&partition);
+        self.handed_over.remove(&partition);
         for (_, progress) in &mut self.points {
             progress.retain(|p| p.partition != partition);
         }
     }
 
-    /// Lets the next progress of every partition be noted again, though it be the same: a commit failed.
-    pub fn again(&mut self) {
-        self.noted.clear();
+    /// The broker is known to have `offset` (`None`: nothing yet). Lets a commit be due again that is still not
+    /// confirmed at the second look; true then.
+    pub fn confirmed(&mut self, partition: i32, offset: Option<i64>) -> bool {
+        let Some(handed_over) = self.handed_over.get_mut(&partition) else { return false };
+        if offset == Some(handed_over.progress.offset) || !std::mem::replace(&mut handed_over.waiting, true) {
+            return false;
+        }
+        // In front: whatever is newer goes last, and wins.
+        self.points.push_front((0, vec![handed_over.progress.clone()]));
+        true
     }
 }
 
@@ -89,9 +112,23 @@ mod tests {
         assert_eq!(commits.due(2), [progress(0, 11)], "the newest only");
         commits.note(3, [progress(0, 11)].into_iter());
         assert_eq!(commits.due(3), [], "nothing new");
-        commits.again();
-        commits.note(3, [progress(0, 11)].into_iter());
-        assert_eq!(commits.due(3), [progress(0, 11)]);
+    }
+
+    #[test]
+    fn an_unconfirmed_commit_is_repeated() {
+        let mut commits = Commits::default();
+        commits.note(1, [progress(0, 10)].into_iter());
+        assert!(!commits.confirmed(0, None), "nothing was to be committed yet");
+        assert_eq!(commits.due(1), [progress(0, 10)]);
+        assert!(!commits.confirmed(0, Some(7)), "under way, perhaps");
+        assert!(commits.confirmed(0, Some(7)));
+        assert_eq!(commits.due(1), [progress(0, 10)]);
+        assert!(!commits.confirmed(0, Some(10)));
+        assert_eq!(commits.due(1), []);
+        commits.note(2, [progress(0, 11)].into_iter());
+        commits.due(2);
+        commits.forget(0);
+        assert!(!commits.confirmed(0, Some(10)), "somebody else's");
     }
 
     #[test]

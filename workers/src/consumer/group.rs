@@ -9,7 +9,7 @@ use rdkafka::{
     ClientConfig, ClientContext, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol},
-    error::{KafkaError, KafkaResult},
+    error::{KafkaError, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
 
@@ -120,12 +120,16 @@ impl ClientContext for Group {
         kafka::log(level, facility, line);
     }
 
-    fn error(&self, _: KafkaError, reason: &str) {
-        self.trouble(reason);
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all are down says less than why each is.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.trouble(reason);
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
-        let assigned = self.intake().owned();
+        let mut intake = self.intake();
+        let assigned = intake.owned();
         if let Some(topic) = statistics.topics.get(&self.topic) {
             for partition in topic.partitions.values().filter(|p| assigned.contains(&p.partition)) {
                 let label = PartitionLabel { partition: partition.partition };
@@ -133,8 +137,11 @@ impl ClientContext for Group {
                 if partition.consumer_lag >= 0 {
                     self.metrics.lag.get_or_create(&label).set(partition.consumer_lag);
                 }
+                let committed = (partition.committed_offset >= 0).then_some(partition.committed_offset);
+                intake.confirmed(partition.partition, committed);
             }
         }
+        drop(intake);
         let member =
             statistics.cgrp.as_ref().is_some_and(|group| group.state == "up" && group.join_state == "steady");
         if member && statistics.brokers.values().any(|broker| broker.state == "UP") {
@@ -154,14 +161,6 @@ impl ConsumerContext for Group {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
             other => self.trouble(&format!("rebalance failed: {other:?}")),
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            self.metrics.commits_failed.inc();
-            tracing::warn!(%error, "offsets not committed; the next commit repeats them");
-            self.intake().commit_failed();
         }
     }
 }

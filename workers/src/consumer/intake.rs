@@ -17,7 +17,7 @@ use candles_core::{
 };
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
-    consumer::{CommitMode, Consumer as _},
+    consumer::{CommitMode, Consumer as _, RebalanceProtocol},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     message::{BorrowedMessage, Headers as _},
     topic_partition_list::TopicPartitionListElem,
@@ -26,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     commits::{Commits, Progress, offsets},
-    group::{Group, GroupConsumer},
+    group::{Group, GroupConsumer, HEALTH_PART},
     limits::{
         BROKER_CALL, COMMIT_INTERVAL, DRAIN_MAX, LIVE_INTERVAL, PENDING_BYTES_HIGH, PENDING_BYTES_LOW,
-        POLL_WAIT, ROUND_RECORDS_MAX, STALL_MAX,
+        POLL_WAIT, ROUND_BYTES_MAX, ROUND_RECORDS_MAX, STALL_MAX,
     },
     metrics::PartitionLabel,
     partition::{Partition, Record, Shared, split},
@@ -52,6 +52,7 @@ pub struct Intake {
     shared: Shared,
     schemas: Schemas,
     outbox: Outbox,
+    health: Arc<Health>,
     stop: CancellationToken,
     partitions: HashMap<i32, Partition>,
     batch: Batch,
@@ -79,13 +80,14 @@ pub struct Parts {
     pub shared: Shared,
     pub schemas: Schemas,
     pub outbox: Outbox,
+    pub health: Arc<Health>,
     pub stop: CancellationToken,
 }
 
 impl Intake {
     /// Without partitions.
     pub fn new(parts: Parts) -> Self {
-        let Parts { topic, settings, offset_reset, live, shared, schemas, outbox, stop } = parts;
+        let Parts { topic, settings, offset_reset, live, shared, schemas, outbox, health, stop } = parts;
         Self {
             topic,
             settings,
@@ -94,6 +96,7 @@ impl Intake {
             shared,
             schemas,
             outbox,
+            health,
             stop,
             partitions: HashMap::new(),
             batch: Batch::default(),
@@ -110,9 +113,12 @@ impl Intake {
         self.partitions.keys().copied().collect()
     }
 
-    /// The last commit did not reach the broker.
-    pub fn commit_failed(&mut self) {
-        self.commits.again();
+    /// What the client knows to be committed.
+    pub fn confirmed(&mut self, partition: i32, committed: Option<i64>) {
+        if self.commits.confirmed(partition, committed) {
+            self.shared.metrics.commits_failed.inc();
+            tracing::warn!(partition, committed, "offset not committed; repeating the commit");
+        }
     }
 
     /// Takes partitions over; returns where to read each. `None` when the process is going down.
@@ -121,12 +127,16 @@ impl Intake {
         consumer: &GroupConsumer,
         list: &TopicPartitionList,
     ) -> Option<TopicPartitionList> {
-        let committed =
-            self.insist("read committed offsets", || consumer.committed_offsets(list.clone(), BROKER_CALL))?;
+        let committed = self.insist("read committed offsets", || {
+            let committed = consumer.committed_offsets(list.clone(), BROKER_CALL)?;
+            // A partition whose offset could not be read has none in the list, as one without a commit.
+            committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+            Ok(committed)
+        })?;
         let mut starts = TopicPartitionList::with_capacity(list.count());
         for element in committed.elements() {
             let number = element.partition();
-            let (low, high) = self.insist("read the ends of a partition", || {
+            let (low, high) = self.insist("read the ends of the partitions", || {
                 consumer.fetch_watermarks(&self.topic, number, BROKER_CALL)
             })?;
             let partition = self.resume(number, element.offset(), element.metadata(), low, high);
@@ -180,7 +190,7 @@ impl Intake {
         }
         let (start, head) = (start.max(low), head.max(low));
         tracing::info!(partition, start, head, end = high, "partition assigned");
-        Partition::new(builder, start, head, high)
+        Partition::new(builder, start, head, high).resumed_from(metadata)
     }
 
     /// Calls a broker until it answers or the process is going down.
@@ -188,8 +198,15 @@ impl Intake {
         while !self.stop.is_cancelled() {
             match call() {
                 Ok(answer) => return Some(answer),
-                Err(error) => tracing::warn!(%error, "cannot {what}; will try again"),
+                Err(error) => {
+                    let reason = format!("cannot {what} of topic {}: {error}; will try again", self.topic);
+                    if self.health.fails(HEALTH_PART, &*reason) {
+                        tracing::warn!("{reason}");
+                    }
+                }
             }
+            // The loop stands still meanwhile, but is not stuck.
+            self.health.beat();
             std::thread::sleep(Duration::from_millis(200));
         }
         None
@@ -212,6 +229,10 @@ impl Intake {
             }
             self.commit(consumer, CommitMode::Sync);
         }
+        if self.paused {
+            // The client remembers a pause when the partition comes back, be it much later.
+            let _ = consumer.resume(list);
+        }
         for number in numbers {
             self.partitions.remove(&number);
             self.commits.forget(number);
@@ -229,6 +250,9 @@ impl Intake {
         };
         // A record of a partition that was just given away.
         let Some(partition) = self.partitions.get_mut(&record.origin.partition) else { return Taken::Done };
+        if record.origin.offset < partition.next() {
+            return Taken::Done;
+        }
         let Some(value) = record.value else {
             partition.mark(&record, mark(message), &self.shared, &mut self.batch);
             return Taken::Done;
@@ -270,8 +294,7 @@ impl Intake {
         }
         if let Err(error) = consumer.commit(&offsets(&self.topic, &due), mode) {
             self.shared.metrics.commits_failed.inc();
-            tracing::warn!(%error, "offsets not committed; the next commit repeats them");
-            self.commits.again();
+            tracing::warn!(%error, "offsets not committed");
         }
     }
 
@@ -317,36 +340,64 @@ impl Intake {
     /// Reads on where each partition stands: pausing has thrown away what was prefetched, and a record may have
     /// been put back.
     fn resume_reading(&mut self, consumer: &GroupConsumer) -> KafkaResult<()> {
-        let mut positions = TopicPartitionList::with_capacity(self.partitions.len());
-        for (&number, partition) in &self.partitions {
-            positions.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()))?;
-        }
-        consumer.seek_partitions(positions.clone(), BROKER_CALL)?;
-        consumer.resume(&positions)?;
+        let owned = self.owned();
+        self.read_from_next(consumer, &owned)?;
+        consumer.resume(&self.positions(&owned))?;
         self.paused = false;
         self.put_back = false;
         Ok(())
     }
 
-    /// The log no longer holds what a partition was to read next: starts anew where it does.
-    fn out_of_range(&mut self, consumer: &GroupConsumer) {
-        let owned = self.owned();
-        let mut list = TopicPartitionList::with_capacity(owned.len());
-        for number in owned {
-            let call = || consumer.fetch_watermarks(&self.topic, number, BROKER_CALL);
-            let Some((low, high)) = self.insist("read the ends of a partition", call) else { return };
-            let Some(partition) = self.partitions.get(&number) else { continue };
-            if !(low..=high).contains(&partition.next()) {
-                let metadata = partition.commit().map(|(_, metadata)| metadata).unwrap_or_default();
-                let partition = self.resume(number, Offset::Offset(partition.next()), &metadata, low, high);
+    /// Lets the client deliver the next record of each of these partitions.
+    fn read_from_next(&self, consumer: &GroupConsumer, numbers: &[i32]) -> KafkaResult<()> {
+        let positions = self.positions(numbers);
+        if positions.count() == 0 {
+            // The client takes no empty list.
+            return Ok(());
+        }
+        let result = consumer.seek_partitions(positions.clone(), BROKER_CALL)?;
+        if result.elements().iter().all(|element| element.error().is_ok()) {
+            return Ok(());
+        }
+        // A fetcher that has stopped, as it does at an offset that is gone, takes no seek.
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                consumer.incremental_unassign(&positions)?;
+                consumer.incremental_assign(&positions)
+            }
+            _ => consumer.assign(&self.positions(&self.owned())),
+        }
+    }
+
+    fn positions(&self, numbers: &[i32]) -> TopicPartitionList {
+        let mut positions = TopicPartitionList::with_capacity(numbers.len());
+        for number in numbers {
+            if let Some(partition) = self.partitions.get(number) {
                 // A valid offset is never refused.
-                let _ = list.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()));
-                self.partitions.insert(number, partition);
-                self.commits.forget(number);
+                let _ =
+                    positions.add_partition_offset(&self.topic, *number, Offset::Offset(partition.next()));
             }
         }
-        if let Err(error) = consumer.seek_partitions(list, BROKER_CALL) {
-            tracing::warn!(%error, "cannot go to where the log begins; will try again");
+        positions
+    }
+
+    /// The log no longer holds what a partition was to read next: starts anew where it does.
+    fn out_of_range(&mut self, consumer: &GroupConsumer) {
+        let mut moved = Vec::new();
+        for number in self.owned() {
+            let call = || consumer.fetch_watermarks(&self.topic, number, BROKER_CALL);
+            let Some((low, high)) = self.insist("read the ends of the partitions", call) else { return };
+            let Some(partition) = self.partitions.get(&number) else { continue };
+            if !(low..=high).contains(&partition.next()) {
+                let (head, metadata) = partition.checkpoint();
+                let partition = self.resume(number, Offset::Offset(head), &metadata, low, high);
+                self.partitions.insert(number, partition);
+                self.commits.forget(number);
+                moved.push(number);
+            }
+        }
+        if let Err(error) = self.read_from_next(consumer, &moved) {
+            tracing::warn!(%error, partitions = ?moved, "cannot go to where the log begins");
         }
     }
 }
@@ -368,7 +419,8 @@ pub fn poll_until(consumer: &GroupConsumer, health: &Arc<Health>, stop: &Cancell
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     let mut intake = group.intake();
-                    if !intake.paused && matches!(intake.take(&message), Taken::Later) {
+                    let later = !intake.paused && matches!(intake.take(&message), Taken::Later);
+                    if later || intake.batch.bytes() > ROUND_BYTES_MAX {
                         break;
                     }
                 }
@@ -395,6 +447,14 @@ fn trouble(group: &Group, consumer: &GroupConsumer, error: &KafkaError) {
             let topic = &group.intake().topic.clone();
             group.trouble(&format!("topic {topic} does not exist; create it, or correct topic.name"));
         }
+        // The context has been told already, in the client's own words, which name the broker and the cause.
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::Resolve,
+        ) => {}
         _ => group.trouble(&error.to_string()),
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Records that one poll round may take before the batch is handed over, however many more there are.
 pub const ROUND_RECORDS_MAX: usize = 2_000;
+/// Bytes of a batch after which a round ends: dead letters keep their values, which may be of any size.
+pub const ROUND_BYTES_MAX: usize = 1024 * 1024;
 /// Above this, the thread waits for the sink, and pauses its partitions when that lasts.
 pub const PENDING_BYTES_HIGH: usize = 3 * 1024 * 1024;
 /// Below this, it goes on.
@@ -38,4 +40,5 @@ pub const UNKNOWN_SCHEMA_AGE: Duration = Duration::from_secs(30);
 
 const _: () = assert!(DRAIN_MAX.as_secs() < SESSION_TIMEOUT.as_secs());
 const _: () = assert!(SESSION_TIMEOUT.as_secs() < POLL_INTERVAL_MAX.as_secs());
+const _: () = assert!(ROUND_BYTES_MAX < PENDING_BYTES_HIGH);
 const _: () = assert!(PENDING_BYTES_LOW < PENDING_BYTES_HIGH);

@@ -47,12 +47,19 @@ pub struct Partition {
     head: i64,
     /// From this offset on, forming candles are newer than any that a predecessor can have written.
     live_from: i64,
+    /// Metadata of the commit at `head`.
+    resumed_from: String,
 }
 
 impl Partition {
     /// Will read from `start`, which is before `head` when windows are to be rebuilt.
     pub fn new(builder: Builder, start: i64, head: i64, live_from: i64) -> Self {
-        Self { builder, next: start, head, live_from }
+        Self { builder, next: start, head, live_from, resumed_from: String::new() }
+    }
+
+    /// Remembers the metadata that was committed at the head.
+    pub fn resumed_from(self, metadata: &str) -> Self {
+        Self { resumed_from: metadata.to_owned(), ..self }
     }
 
     /// Offset of the next record.
@@ -64,6 +71,11 @@ impl Partition {
     /// while windows are rebuilt: what is committed already is further.
     pub fn commit(&self) -> Option<(i64, String)> {
         (self.next >= self.head).then(|| (self.next, self.builder.checkpoint(self.next).encode()))
+    }
+
+    /// Offset and metadata with which another would come to this state: what was committed, while windows are rebuilt.
+    pub fn checkpoint(&self) -> (i64, String) {
+        self.commit().unwrap_or_else(|| (self.head, self.resumed_from.clone()))
     }
 
     /// A record with an Avro value.

@@ -86,6 +86,7 @@ async fn consume(
         shared: shared(config, &influxdb.candles, metrics),
         schemas: Schemas::new(registry, Handle::current(), Arc::clone(health)),
         outbox,
+        health: Arc::clone(health),
         stop: stop.clone(),
     });
     health.works(schemas::HEALTH_PART);

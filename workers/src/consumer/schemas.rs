@@ -108,9 +108,10 @@ impl Schemas {
 /// Asks until the registry has decided about the id.
 async fn fetch(registry: &Registry, health: &Health, id: u32) -> Known {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
-    let mut unknown = 0;
+    // Its own, so that an id is not asked for minutes after an outage.
+    let mut unknown = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
     loop {
-        let error = match registry.schema(id).await {
+        let (error, wait) = match registry.schema(id).await {
             Ok(text) => {
                 health.works(HEALTH_PART);
                 return match TradeSchema::parse(&text) {
@@ -119,18 +120,18 @@ async fn fetch(registry: &Registry, health: &Health, id: u32) -> Known {
                 };
             }
             Err(error @ RegistryError::UnknownId { .. }) => {
-                unknown += 1;
-                if unknown >= UNKNOWN_TRIES {
+                let wait = unknown.next_delay();
+                if unknown.attempt() >= UNKNOWN_TRIES {
                     health.works(HEALTH_PART);
                     return Known::Unknown(Instant::now(), error.to_string());
                 }
-                error
+                (error, wait)
             }
-            Err(error) => error,
+            Err(error) => (error, backoff.next_delay()),
         };
         if health.fails(HEALTH_PART, chain(&error)) {
             tracing::warn!(id, error = %chain(&error), "schema not fetched; partitions wait");
         }
-        tokio::time::sleep(backoff.next_delay()).await;
+        tokio::time::sleep(wait).await;
     }
 }

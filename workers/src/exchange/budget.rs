@@ -39,13 +39,15 @@ impl Budget {
     /// How long until one can be taken.
     pub fn wait(&mut self, now: Instant) -> Duration {
         if let Some(until) = self.paused_until.filter(|&until| until > now) {
-            return until - now;
+            return until.duration_since(now);
         }
         while self.grants.front().is_some_and(|&at| now.duration_since(at) >= WINDOW) {
             self.grants.pop_front();
         }
         match self.grants.front() {
-            Some(&oldest) if self.grants.len() >= self.per_minute => WINDOW - now.duration_since(oldest),
+            Some(&oldest) if self.grants.len() >= self.per_minute => {
+                WINDOW.saturating_sub(now.duration_since(oldest))
+            }
             _ => Duration::ZERO,
         }
     }
@@ -87,7 +89,7 @@ impl SharedBudget {
             match taken {
                 Ok(()) => return,
                 Err(wait) => {
-                    tokio::time::sleep(wait + Duration::from_millis(rand::random_range(1..200))).await
+                    tokio::time::sleep(wait + Duration::from_millis(rand::random_range(1..200))).await;
                 }
             }
         }

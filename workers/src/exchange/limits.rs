@@ -39,3 +39,6 @@ pub const BATCH_EVENTS_MAX: usize = 256;
 pub const INBOX_BATCHES: usize = 4;
 /// After the exchange says that the rate is too high: no request for this long (it blocks for about 60 s).
 pub const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
+/// A connection that waited longer than this for room in the inbox did not read meanwhile: its exchange may have
+/// spoken, so its silence is counted anew.
+pub const INBOX_STALL: Duration = Duration::from_millis(200);

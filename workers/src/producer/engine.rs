@@ -3,6 +3,9 @@
 //! `feed` decides, the engine does. A full queue of the Kafka client stops this loop, and with it the reading of
 //! sockets; nothing is dropped. Everything that waits is in [`Engine::run`] and [`Engine::unblock`].
 
+mod history;
+mod upkeep;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -21,8 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     feed::{Effect, Feed, FeedState, Source},
-    fetches::{Fetches, Ticket, Verdict},
-    limits::{BUFFER_TRADES_TOTAL_MAX, DELIVERY_STALL, KAFKA_CALL, OVERLAP_MS, PARTITIONS_REFRESH},
+    fetches::Fetches,
     metrics::{Metrics, SymbolMetrics},
     publisher::{Publisher, Refused},
     sockets::Sockets,
@@ -30,7 +32,7 @@ use super::{
 };
 use crate::{
     exchange::{
-        FeedEvent, HistoryError, Invalid, Page, SymbolIndex,
+        FeedEvent, Invalid, SymbolIndex,
         bitfinex::{connection::Batch, rest::History},
         budget::SharedBudget,
     },
@@ -46,10 +48,6 @@ pub const KAFKA: &str = "kafka";
 
 /// Delivery reports are taken at least this often.
 const TICK: Duration = Duration::from_millis(20);
-/// Gauges, readiness and limits are looked at this often.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// History that fails for this long is worth saying.
-const HISTORY_TROUBLE: Duration = Duration::from_secs(20);
 
 /// Why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +100,7 @@ pub struct Engine {
     now: Instant,
     /// The exchange's latest time (ms).
     server_ms: Option<i64>,
-    fetching: Option<(Ticket, JoinHandle<Result<Page, HistoryError>>)>,
+    fetching: Option<history::Fetching>,
     fetch_at: Option<Instant>,
     refreshing: Option<JoinHandle<Result<i32, String>>>,
     refreshed: Instant,
@@ -174,7 +172,7 @@ impl Engine {
                 feed.resume(tail.covered_ms, tail.floor_ms, tail.ids);
             }
             None => {
-                tracing::info!(%symbol, backfill = %self.config.producer.backfill, "starts with a backfill")
+                tracing::info!(%symbol, backfill = %self.config.producer.backfill, "starts with a backfill");
             }
         }
         Line {
@@ -211,8 +209,8 @@ impl Engine {
             let result = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(End::Stop),
-                (ticket, page) = fetched(&mut self.fetching) => self.on_fetched(ticket, page, stop).await,
-                partitions = refreshed(&mut self.refreshing) => self.on_partitions(partitions, stop).await,
+                (ticket, page) = history::fetched(&mut self.fetching) => self.on_fetched(ticket, page, stop).await,
+                partitions = upkeep::refreshed(&mut self.refreshing) => self.on_partitions(partitions, stop).await,
                 Some(batch) = inbox.recv() => self.on_batch(batch, stop).await,
                 _ = ticks.tick() => Ok(()),
             };
@@ -309,12 +307,9 @@ impl Engine {
     #[inline]
     fn perform(&mut self, symbol: SymbolIndex) -> Result<(), Refused> {
         while self.done < self.effects.len() {
-            match &self.effects[self.done] {
-                &Effect::Publish(trade, source) => self.publish(symbol, trade, source)?,
-                effect => {
-                    let effect = effect.clone();
-                    self.perform_other(symbol, effect)?;
-                }
+            match self.effects[self.done] {
+                Effect::Publish(trade, source) => self.publish(symbol, trade, source)?,
+                effect => self.perform_other(symbol, effect)?,
             }
             self.done += 1;
         }
@@ -351,7 +346,10 @@ impl Engine {
                 self.publisher.mark(line.partition, line.symbol.as_str().as_bytes(), mark)?;
                 self.metrics.mark(if matches!(mark, Mark::From(_)) { "from" } else { "until" });
             }
-            Effect::Fetch(request, delay) => self.fetches.want(symbol, request, self.now + delay),
+            Effect::Fetch(request, delay) => {
+                self.fetches.want(symbol, request, self.now + delay);
+                self.fetch_at = None;
+            }
             Effect::CancelFetch => self.fetches.cancel(symbol),
             Effect::Gap { from_ms, to_ms, reason } => {
                 self.metrics.gap(&line.metrics, reason);
@@ -401,80 +399,11 @@ impl Engine {
             self.last_delivery = Instant::now();
             self.health.works(KAFKA);
         }
-        match self.publisher.broken() {
-            Some(reason) => Err(End::Rebuild(reason)),
-            None => {
-                self.start_fetch();
-                Ok(())
-            }
+        if let Some(reason) = self.publisher.broken() {
+            return Err(End::Rebuild(reason));
         }
-    }
-
-    fn start_fetch(&mut self) {
-        let now = Instant::now();
-        if self.fetching.is_some() || self.fetch_at.is_some_and(|at| at > now) {
-            return;
-        }
-        let lines = &self.lines;
-        match self.fetches.next(now, |symbol| lines[symbol].feed.buffered()) {
-            Ok((ticket, request)) => {
-                let history = self.history.clone();
-                let (index, symbol) = (ticket.symbol, self.lines[ticket.symbol].symbol.clone());
-                let server_ms = self.server_ms;
-                tracing::debug!(%symbol, start_ms = request.start_ms, "history requested");
-                let task =
-                    tokio::spawn(async move { history.page(index, &symbol, request, server_ms).await });
-                self.fetching = Some((ticket, task));
-                self.fetch_at = None;
-            }
-            // New wishes come with events: looked at again soon anyway.
-            Err(at) => self.fetch_at = Some(at.unwrap_or(now).min(now + TICK)),
-        }
-    }
-
-    async fn on_fetched(
-        &mut self,
-        ticket: Ticket,
-        page: Result<Page, HistoryError>,
-        stop: &CancellationToken,
-    ) -> Result<(), End> {
-        self.now = Instant::now();
-        let verdict = self.fetches.over(ticket, page.as_ref().err(), self.now);
-        self.metrics.history_request(match &page {
-            Ok(_) => "ok",
-            Err(HistoryError::RateLimited) => "rate_limited",
-            Err(HistoryError::Maintenance) => "maintenance",
-            Err(HistoryError::Failed(_)) => "failed",
-        });
-        let symbol = ticket.symbol;
-        match &page {
-            Ok(_) => {
-                self.health.works(HISTORY);
-            }
-            Err(error) => {
-                tracing::warn!(symbol = %self.lines[symbol].symbol, %error, "no history; will try again");
-            }
-        }
-        let feed = &mut self.lines[symbol].feed;
-        match (verdict, page) {
-            (Verdict::Deliver, Ok(page)) => {
-                page.invalid.iter().for_each(|invalid| self.metrics.invalid(invalid.reason));
-                feed.on_page(page, &mut self.effects);
-            }
-            (Verdict::Failed(outage), Err(error)) => {
-                if outage > HISTORY_TROUBLE {
-                    let url = &self.config.exchange.rest_url;
-                    let seconds = outage.as_secs();
-                    self.health.fails(
-                        HISTORY,
-                        format!("{url} fails for {seconds} s: {error}; symbols with a gap wait"),
-                    );
-                }
-                feed.on_history_failed(outage, &mut self.effects);
-            }
-            _ => {}
-        }
-        self.finish(symbol, stop).await
+        self.start_fetch();
+        Ok(())
     }
 
     async fn finish(&mut self, symbol: SymbolIndex, stop: &CancellationToken) -> Result<(), End> {
@@ -483,160 +412,9 @@ impl Engine {
             Err(refused) => self.unblock(symbol, refused, stop).await,
         }
     }
-
-    /// The topic has grown: symbols that move start anew on their new partition.
-    async fn on_partitions(
-        &mut self,
-        found: Result<i32, String>,
-        stop: &CancellationToken,
-    ) -> Result<(), End> {
-        let partitions = match found {
-            Ok(partitions) => partitions,
-            Err(problem) => {
-                tracing::warn!(
-                    topic = self.config.topic.name.as_str(),
-                    problem,
-                    "partitions of the topic not known"
-                );
-                return Ok(());
-            }
-        };
-        if partitions < self.partitions {
-            return Err(End::Rebuild(format!(
-                "topic has {partitions} partitions and had {}",
-                self.partitions
-            )));
-        }
-        if partitions == self.partitions {
-            return Ok(());
-        }
-        tracing::warn!(from = self.partitions, to = partitions, "topic has grown");
-        self.partitions = partitions;
-        self.metrics.partitions.set(i64::from(partitions));
-        for symbol in 0..self.lines.len() {
-            let partition = partition_of(&self.config, &self.lines[symbol].symbol, partitions);
-            if partition != self.lines[symbol].partition {
-                self.move_symbol(symbol, partition);
-                self.finish(symbol, stop).await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn move_symbol(&mut self, symbol: SymbolIndex, partition: i32) {
-        let from_ms = self.open_windows_from_ms();
-        let fresh = self.new_feed();
-        let line = &mut self.lines[symbol];
-        tracing::warn!(symbol = %line.symbol, from = line.partition, to = partition, ?from_ms, "symbol moves to another partition");
-        line.partition = partition;
-        match from_ms {
-            Some(from_ms) => line.feed.start_anew(from_ms, &mut self.effects),
-            // The exchange has not said a word yet: as if just started.
-            None => line.feed = fresh,
-        }
-        self.sockets.renew(symbol);
-    }
-
-    /// Start (ms) of the longest window that is open now, within the backfill.
-    fn open_windows_from_ms(&self) -> Option<i64> {
-        let now_ms = self.server_ms?;
-        let candles = &self.config.candles;
-        let open_ms = now_ms - candles.lateness.as_ms();
-        let starts = candles.intervals.iter().map(|interval| interval.window_start_ms(open_ms));
-        let from_ms = starts.min().unwrap_or(now_ms - OVERLAP_MS);
-        Some(from_ms.max(now_ms - self.config.producer.backfill.as_ms()))
-    }
-
-    /// About once a second: gauges, readiness, limits.
-    fn housekeeping(&mut self) {
-        let now = Instant::now();
-        if self.housekept.is_some_and(|at| now.duration_since(at) < HOUSEKEEPING) {
-            return;
-        }
-        self.housekept = Some(now);
-        self.health.beat();
-        self.limit_buffers();
-        let queued = self.publisher.queued();
-        self.metrics.queued_records.set(queued as i64);
-        self.metrics.rejected_symbols.set(self.sockets.rejected() as i64);
-        self.show_states();
-        self.judge_kafka(queued);
-        match self.sockets.problem() {
-            Some(problem) => drop(self.health.fails(EXCHANGE, problem)),
-            None => drop(self.health.works(EXCHANGE)),
-        }
-        if self.refreshing.is_none() && self.refreshed.elapsed() > PARTITIONS_REFRESH {
-            self.refreshed = Instant::now();
-            let publisher = Arc::clone(&self.publisher);
-            self.refreshing = Some(tokio::task::spawn_blocking(move || publisher.partitions(KAFKA_CALL)));
-        }
-    }
-
-    fn limit_buffers(&mut self) {
-        let total: usize = self.lines.iter().map(|line| line.feed.buffered()).sum();
-        self.metrics.buffered_trades.set(total as i64);
-        if total <= BUFFER_TRADES_TOTAL_MAX {
-            return;
-        }
-        let largest = (0..self.lines.len()).max_by_key(|&symbol| self.lines[symbol].feed.buffered());
-        if let Some(symbol) = largest {
-            self.lines[symbol].feed.forget_buffer(&mut self.effects);
-            // Only counts: nothing that the queue could refuse.
-            let _ = self.perform(symbol);
-        }
-    }
-
-    fn show_states(&mut self) {
-        for line in &mut self.lines {
-            let state = line.feed.state();
-            if line.shown.replace(state) != Some(state) {
-                self.metrics.state(&line.metrics, state);
-            }
-            if line.last_trade_ms > 0 {
-                line.metrics.last_trade(line.last_trade_ms);
-            }
-        }
-    }
-
-    fn judge_kafka(&mut self, queued: usize) {
-        let waits = self.last_delivery.elapsed();
-        if queued == 0 {
-            self.last_delivery = Instant::now();
-            self.health.works(KAFKA);
-        } else if waits > DELIVERY_STALL {
-            let why = self.publisher.last_error().unwrap_or_else(|| {
-                "are fewer than min.insync.replicas brokers up, or is Write denied?".to_owned()
-            });
-            let brokers = self.config.kafka.bootstrap_servers.as_str();
-            let text = format!(
-                "{brokers}: no record delivered for over {} s: {why}; records wait",
-                DELIVERY_STALL.as_secs()
-            );
-            if self.health.fails(KAFKA, text.clone()) {
-                tracing::error!(queued, "{text}");
-            }
-        }
-    }
 }
 
-/// The page that is being fetched; never, if none is.
-async fn fetched(
-    fetching: &mut Option<(Ticket, JoinHandle<Result<Page, HistoryError>>)>,
-) -> (Ticket, Result<Page, HistoryError>) {
-    let Some((ticket, task)) = fetching else { return std::future::pending().await };
-    let result = (*ticket, joined(task.await).unwrap_or_else(|e| Err(HistoryError::Failed(e))));
-    *fetching = None;
-    result
-}
-
-/// The number of partitions that is being looked up; never, if none is.
-async fn refreshed(refreshing: &mut Option<JoinHandle<Result<i32, String>>>) -> Result<i32, String> {
-    let Some(task) = refreshing else { return std::future::pending().await };
-    let result = joined(task.await).and_then(|partitions| partitions);
-    *refreshing = None;
-    result
-}
-
+/// A task that panicked or was aborted is an error like others.
 fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, String> {
     result.map_err(|error| format!("task ended: {error}"))
 }

@@ -5,7 +5,7 @@
 //! - Every trade since the last published one is published, history in (time, id) order before anything newer.
 //!   (`nothing_is_lost_and_history_is_in_order`)
 //! - Live only after the history met the live trades; else a `from` mark says what may be missing.
-//!   (`a_from_mark_says_what_is_missing`)
+//!   (`a_from_mark_says_what_is_missing`, `what_is_missing_lies_in_a_marked_gap`)
 //! - `until` marks only in Live. (`only_a_live_quiet_symbol_is_marked`)
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub enum GapReason {
 }
 
 /// What is to be done, in order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Effect {
     /// Append the trade to the log.
     Publish(Trade, Source),

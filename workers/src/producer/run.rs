@@ -3,7 +3,12 @@
 //! A session = schema registered, topic known, end of the log read, then the engine. It starts anew after a
 //! permanent error of the Kafka client. Whatever is missing at the start is waited for, loudly.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use candles_core::{
     avro::{TRADE_SCHEMA_JSON, TradeSchema},
@@ -75,15 +80,7 @@ pub async fn run(config: PipelineConfig, options: Options, stop: CancellationTok
         metrics,
         health,
     };
-    while let End::Rebuild(reason) = producer.session(&stop).await {
-        tracing::error!(reason, "starting anew from the end of the topic");
-        producer.metrics.client_rebuilds.inc();
-        producer.health.fails(TOPIC, format!("{reason}; starting anew"));
-        let pause = Duration::from_secs(1);
-        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-            break;
-        }
-    }
+    producer.sessions(&stop).await;
     tracing::info!("producer stopped");
     server_stop.cancel();
     server.await??;
@@ -91,6 +88,31 @@ pub async fn run(config: PipelineConfig, options: Options, stop: CancellationTok
 }
 
 impl Producer {
+    /// One session after the other until `stop`.
+    async fn sessions(&self, stop: &CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), INCOMPATIBLE_RETRY);
+        loop {
+            let started = Instant::now();
+            let End::Rebuild(reason) = self.session(stop).await else { return };
+            if started.elapsed() > INCOMPATIBLE_RETRY {
+                backoff.reset();
+            }
+            let pause = backoff.next_delay();
+            tracing::error!(
+                reason,
+                retry_in_ms = pause.as_millis() as u64,
+                "starting anew from the end of the topic"
+            );
+            self.metrics.client_rebuilds.inc();
+            self.health.fails(TOPIC, format!("{reason}; starting anew"));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+                () = self.beat() => {}
+            }
+        }
+    }
+
     async fn session(&self, stop: &CancellationToken) -> End {
         let prepared = tokio::select! {
             () = stop.cancelled() => return End::Stop,

@@ -17,7 +17,7 @@ use candles_core::{
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     message::{BorrowedMessage, Headers as _},
 };
 
@@ -264,11 +264,13 @@ impl Reader {
                         .filter(|part| part.partition == partition)
                         .for_each(|part| part.done = true);
                 }
+                // Of no use here, so not needed.
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::GroupAuthorizationFailed))) => {
+                    continue;
+                }
                 Some(Err(error)) => return Err(error),
                 None if last_progress.elapsed() > TAIL_STALL => {
-                    return Err(KafkaError::MessageConsumption(
-                        rdkafka::types::RDKafkaErrorCode::OperationTimedOut,
-                    ));
+                    return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
                 }
                 None => continue,
             }

@@ -37,6 +37,7 @@ pub struct Batch {
     /// End of each line in `body`, and its origin.
     lines: Vec<(u32, Origin)>,
     dead: Vec<DeadRecord>,
+    dead_bytes: usize,
     /// Holds points of the live measurement.
     live: bool,
 }
@@ -61,6 +62,7 @@ impl Batch {
 
     /// Adds a dead record.
     pub fn dead(&mut self, record: DeadRecord) {
+        self.dead_bytes += 256 + record.value.as_ref().map_or(0, Vec::len);
         self.dead.push(record);
     }
 
@@ -70,6 +72,7 @@ impl Batch {
         self.body.append(&mut other.body);
         self.lines.extend(other.lines.into_iter().map(|(end, origin)| (shift + end, origin)));
         self.dead.append(&mut other.dead);
+        self.dead_bytes += other.dead_bytes;
         self.live |= other.live;
     }
 
@@ -80,8 +83,7 @@ impl Batch {
 
     /// Bytes that it holds in memory, nearly.
     pub fn bytes(&self) -> usize {
-        let dead: usize = self.dead.iter().map(|d| 256 + d.value.as_ref().map_or(0, Vec::len)).sum();
-        self.body.len() + self.lines.len() * size_of::<(u32, Origin)>() + dead
+        self.body.len() + self.lines.len() * size_of::<(u32, Origin)>() + self.dead_bytes
     }
 
     /// Whether there is anything to do.

@@ -41,6 +41,8 @@ const LIVE_AGE_MAX: Duration = Duration::from_secs(5);
 const NAMED_LINES_MAX: usize = 100;
 /// The part of the worker that `/readyz` reports.
 pub const HEALTH_PART: &str = "influxdb";
+/// Apart from the database, whose next success would hide it.
+pub const DEAD_LETTERS_HEALTH_PART: &str = "dead letters";
 
 /// The consumer's end.
 #[derive(Debug)]
@@ -254,6 +256,9 @@ impl Writer {
         if !lines.is_empty() {
             dead.extend(self.store(&lines).await);
         }
+        if dead.is_empty() {
+            return;
+        }
         for record in &dead {
             tracing::warn!(
                 class = record.class,
@@ -262,9 +267,15 @@ impl Writer {
                 offset = record.origin.offset,
                 "dead letter"
             );
-            self.dead_letters.deliver(record, |problem| self.trouble(&problem)).await;
-            self.metrics.dead_letter(record.class);
         }
+        let waiting = |problem: String| {
+            if self.health.fails(DEAD_LETTERS_HEALTH_PART, &*problem) {
+                tracing::warn!("dead letters wait: {problem}");
+            }
+        };
+        let delivered = |record: &DeadRecord| self.metrics.dead_letter(record.class);
+        self.dead_letters.deliver(&dead, waiting, delivered).await;
+        self.health.works(DEAD_LETTERS_HEALTH_PART);
     }
 
     /// Stores all lines that can be stored; returns the others.

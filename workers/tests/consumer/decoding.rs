@@ -73,13 +73,23 @@ async fn unreadable_records_are_dead_letters_with_their_bytes_and_the_others_go_
 #[tokio::test(flavor = "multi_thread")]
 async fn records_larger_than_any_trade_reach_the_dead_letters_and_the_others_go_on() {
     let world = World::new().await;
-    let (large, huge) = (vec![0_u8; 1_500_000], vec![7_u8; 64_000_000]);
-    world.value(PARTITION, golden::SYMBOL, &large);
-    world.value(PARTITION, golden::SYMBOL, &huge);
-    // The mock cluster keeps about 5 MB of a partition.
-    world.flush();
-    world.trades(&[TRADE]);
+    // One that is delivered whole, though larger than Kafka's default, and one that is not. The mock cluster keeps
+    // no record above 5 MB.
+    let (large, huge) = (vec![1_u8; 1_500_000], vec![7_u8; 4_400_000]);
     let consumer = world.consumer();
+    consumer.ready().await;
+    world.value(PARTITION, golden::SYMBOL, &large);
+    world.flush();
+    let dead = world.dead_letters(1).await;
+    assert_eq!(dead[0].place(), ("undecodable", 0));
+    assert!(dead[0].value.as_ref() == Some(&large), "whole");
+    world.value(PARTITION, golden::SYMBOL, &huge);
+    world.flush();
+    let dead = world.dead_letters(2).await;
+    assert_eq!(dead[1].place(), ("undecodable", 1));
+    assert!(dead[1].value.as_ref().is_some_and(|value| huge.starts_with(value)), "its start");
+    assert_eq!(dead[1].headers["cut"], "4400000");
+    world.trades(&[TRADE]);
     eventually("the good one", 1, async || world.raw_points()).await;
     consumer.stop().await;
     assert_eq!(world.committed(PARTITION).0, Some(world.end(PARTITION)));

@@ -145,3 +145,47 @@ async fn records_that_vanish_while_partitions_are_paused_do_not_stop_the_others(
         assert_eq!(candle, golden[&start], "{start}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_within_seconds_while_brokers_tell_no_offsets() {
+    let world = World::new().await;
+    let errors = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN; 10_000];
+    world.cluster.request_errors(RDKafkaApiKey::OffsetFetch, &errors);
+    let consumer = world.consumer();
+    consumer.unready_because(&["kafka: cannot read committed offsets", "will try again"]).await;
+    let took = consumer.stop().await;
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_went_while_it_was_paused_is_read_when_it_comes_back() {
+    let world = World::new().await;
+    let trade = golden::trades()[0];
+    // A schema that the registry does not tell pauses every partition, whoever has it.
+    world.registry.set_unavailable(true);
+    let mut unknown = world.encoded(&trade);
+    unknown[1..5].copy_from_slice(&9_999_u32.to_be_bytes());
+    for partition in [0, 1] {
+        world.value(partition, golden::SYMBOL, &unknown);
+    }
+    world.flush();
+    let stays = world.consumer();
+    eventually("paused", true, async || stays.metric("candles_consumer_paused").await > 0.5).await;
+    let comes_and_goes = world.consumer();
+    let owned = async || {
+        let metric = "candles_consumer_assigned_partitions";
+        (stays.metric(metric).await as u32, comes_and_goes.metric(metric).await as u32)
+    };
+    eventually("shared", (1, 1), owned).await;
+    world.registry.set_unavailable(false);
+    world.dead_letters(2).await;
+    comes_and_goes.stop().await;
+    eventually("back", true, async || stays.metric("candles_consumer_assigned_partitions").await > 1.5).await;
+    for partition in [0, 1] {
+        let other = candles_core::trade::Trade { id: trade.id + i64::from(partition), ..trade };
+        world.value(partition, golden::SYMBOL, &world.encoded(&other));
+    }
+    world.flush();
+    eventually("raw points", 2, async || world.raw_points()).await;
+    stays.stop().await;
+}

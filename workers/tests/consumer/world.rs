@@ -31,7 +31,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::golden;
 
 /// How long the slowest step may take on a busy machine. Nothing asserts on speed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 pub const TOPIC: &str = "trades";
 pub const DLQ: &str = "trades-dlq";
 pub const GROUP: &str = "candles-trades";

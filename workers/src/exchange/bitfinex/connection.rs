@@ -24,8 +24,8 @@ use crate::{
         FeedEvent, Interruption, Invalid, InvalidReason, SymbolIndex,
         budget::SharedBudget,
         limits::{
-            BATCH_EVENTS_MAX, FRAME_BYTES_MAX, HANDSHAKE, READ_BUFFER_BYTES, RECONNECT_CAP, RECONNECT_FIRST,
-            RESTART_JITTER, STABLE,
+            BATCH_EVENTS_MAX, FRAME_BYTES_MAX, HANDSHAKE, INBOX_STALL, READ_BUFFER_BYTES, RECONNECT_CAP,
+            RECONNECT_FIRST, RESTART_JITTER, STABLE,
         },
     },
     runtime::{backoff::Backoff, chain},
@@ -146,7 +146,7 @@ impl Connection {
             .max_message_size(Some(FRAME_BYTES_MAX))
             .max_frame_size(Some(FRAME_BYTES_MAX));
         let connecting = connect_async_with_config(self.url.as_str(), Some(config), true);
-        match timeout(HANDSHAKE, connecting).await {
+        match timeout(HANDSHAKE, Box::pin(connecting)).await {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(WsError::Http(response))) => Err(format!("refused with HTTP {}", response.status())),
             Ok(Err(error)) => Err(chain(&error)),
@@ -167,12 +167,15 @@ impl Connection {
             pinged: false,
         };
         let gone = loop {
-            match session.step(self).await {
-                ControlFlow::Continue(()) => self.tell(session.take_batch()).await?,
-                ControlFlow::Break(gone) => break gone,
+            if let ControlFlow::Break(gone) = session.step(self).await {
+                break gone;
             }
+            let told = Instant::now();
+            self.tell(session.take_batch()).await?;
             // Time spent waiting for room in the inbox is not the exchange's silence.
-            session.last_frame = session.last_frame.max(Instant::now() - self.silence / 4);
+            if told.elapsed() > INBOX_STALL {
+                session.last_frame = Instant::now();
+            }
         };
         let why = match gone {
             Gone::Ended(End::Restart) => Interruption::Restart,

@@ -155,18 +155,12 @@ fn parse_usual(text: &[u8]) -> Option<Frame<'static>> {
     scanner.skip(b"[")?;
     let channel = scanner.integer()?;
     scanner.skip(b",\"")?;
-    let stage = match scanner.peek()? {
-        b't' => {
-            scanner.skip(b"t")?;
-            let stage = if scanner.peek()? == b'e' { Stage::Executed } else { Stage::Stored };
-            scanner.skip(if stage == Stage::Executed { b"e\",[" } else { b"u\",[" })?;
-            stage
-        }
-        _ => {
-            scanner.skip(b"hb\"")?;
-            return Some(Frame::Heartbeat { channel, stamp: usual_stamp(&mut scanner)? });
-        }
-    };
+    if scanner.skip(b"hb\"").is_some() {
+        return Some(Frame::Heartbeat { channel, stamp: usual_stamp(&mut scanner)? });
+    }
+    scanner.skip(b"t")?;
+    let stage = if scanner.peek()? == b'e' { Stage::Executed } else { Stage::Stored };
+    scanner.skip(if stage == Stage::Executed { b"e\",[" } else { b"u\",[" })?;
     let id = scanner.integer()?;
     scanner.skip(b",")?;
     let time_ms = scanner.integer()?;

@@ -3,6 +3,7 @@
 //! Way of a frame: [`frame`] (text -> meaning) -> [`protocol`] (one connection's state) -> [`connection`] (its socket).
 //! Facts and sources: the project's `exchange.md`.
 
+mod check;
 pub mod connection;
 pub mod frame;
 pub mod protocol;

@@ -11,7 +11,7 @@ use candles_core::{
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::{frame, protocol::checked};
+use super::{check::checked, frame};
 use crate::{
     exchange::{
         HistoryError, HistoryRequest, Page, SymbolIndex,

@@ -60,7 +60,7 @@ impl Model {
                 _ => {}
             }
         }
-        self.log.extend(out.iter().cloned());
+        self.log.extend(out.iter().copied());
         out
     }
 
@@ -147,6 +147,8 @@ enum Step {
     Subscribe,
     Answer,
     Fail,
+    /// History has failed for too long.
+    GiveUp,
     Heartbeat,
     Wait(i64),
     Lag(i64),
@@ -188,18 +190,22 @@ impl Model {
             Step::Trades(list) => self.play_trades(&list),
             Step::Interrupt => drop(self.interrupt()),
             Step::Subscribe if !self.subscribed => drop(self.subscribe()),
-            Step::Subscribe => {}
             Step::Answer => drop(self.answer()),
             Step::Fail => {
                 if self.request.take().is_some() {
                     self.step(|feed, out| feed.on_history_failed(Duration::from_secs(1), out));
                 }
             }
+            Step::GiveUp => {
+                if self.request.take().is_some() {
+                    self.step(|feed, out| feed.on_history_failed(OUTAGE_MAX, out));
+                }
+            }
             Step::Heartbeat if self.subscribed => {
                 let now_ms = self.now_ms;
                 self.step(|feed, out| feed.on_heartbeat(now_ms, out));
             }
-            Step::Heartbeat => {}
+            Step::Subscribe | Step::Heartbeat => {}
             Step::Wait(ms) => self.now_ms += ms,
             Step::Lag(ms) => self.lag_ms = ms,
         }
@@ -286,10 +292,44 @@ proptest! {
     }
 
     #[test]
+    fn what_is_missing_lies_in_a_marked_gap(
+        before in 0_usize..20,
+        steps in steps(),
+        give_up_every in 2_usize..12,
+    ) {
+        let mut model = Model::new();
+        model.trades.extend((0..before as i64).map(|i| trade(i, START_MS - 90_000 + i * 4_000)));
+        model.subscribe();
+        for (nth, step) in steps.into_iter().enumerate() {
+            model.play(step);
+            if nth % give_up_every == 0 {
+                model.play(Step::GiveUp);
+            }
+        }
+        model.settle();
+        let gap = |effect: &Effect| match *effect {
+            Effect::Gap { from_ms, to_ms, .. } => Some((from_ms, to_ms)),
+            _ => None,
+        };
+        let gaps: Vec<(i64, i64)> = model.log.iter().filter_map(gap).collect();
+        let marks = model.marks();
+        let starts: Vec<i64> = marks.iter().filter_map(|m| if let Mark::From(ms) = m { Some(*ms) } else { None }).collect();
+        prop_assert_eq!(&starts[1..], &gaps.iter().map(|gap| gap.1).collect::<Vec<_>>()[..], "a mark for each gap");
+        let published: Vec<i64> = model.published().iter().map(|(t, _)| t.id).collect();
+        for missing in model.trades.iter().filter(|t| t.time_ms >= starts[0] && !published.contains(&t.id)) {
+            // What was covered up to a time may lack swapped neighbours of that time.
+            let marked = gaps.iter().any(|&(from, to)| (from - OVERLAP_MS..to).contains(&missing.time_ms));
+            prop_assert!(marked, "{:?} is missing, gaps are {:?}", missing, gaps);
+        }
+    }
+
+    #[test]
     fn a_restart_resumes_from_the_log(first in steps(), second in steps()) {
         let mut model = Model::new();
         model.subscribe();
-        first.into_iter().for_each(|step| model.play(step));
+        for step in first {
+            model.play(step);
+        }
         // The producer dies; all that it leaves is the log.
         let published = model.published();
         let mut covered_ms = None;
@@ -307,7 +347,9 @@ proptest! {
         model.request = None;
         model.subscribed = false;
         model.log.push(Effect::CancelFetch);
-        second.into_iter().for_each(|step| model.play(step));
+        for step in second {
+            model.play(step);
+        }
         model.settle();
         let starts = model.marks().into_iter().filter(|m| matches!(m, Mark::From(_))).count();
         prop_assert_eq!(starts, 1);
@@ -411,7 +453,7 @@ fn both_ends_of_a_long_millisecond_are_fetched() {
     model.settle();
     assert_eq!(model.published().len(), 2 * PAGE_ROWS - 1 + 10);
     assert_eq!(model.gaps(), []);
-    let too_long = (0..2 * PAGE_ROWS as i64 + 1).map(|i| trade(i, START_MS - 5_000));
+    let too_long = (0..=2 * PAGE_ROWS as i64).map(|i| trade(i, START_MS - 5_000));
     let mut model = Model::new().with(too_long).with(after);
     model.subscribe();
     model.settle();

@@ -220,7 +220,7 @@ fn texts() -> impl Strategy<Value = String> {
     let row = proptest::collection::vec(number.clone(), 0..6)
         .prop_map(|numbers| format!("[{}]", numbers.join(",")));
     let tail = proptest::collection::vec(number.clone(), 0..4)
-        .prop_map(|numbers| numbers.into_iter().map(|n| format!(",{n}")).collect::<String>());
+        .prop_map(|numbers| numbers.into_iter().fold(String::new(), |text, n| text + "," + &n));
     (number, tag, proptest::option::weighted(0.8, row), tail).prop_map(|(channel, tag, row, tail)| {
         let row = row.map(|row| format!(",{row}")).unwrap_or_default();
         format!("[{channel},\"{tag}\"{row}{tail}]")

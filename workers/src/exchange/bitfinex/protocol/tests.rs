@@ -1,6 +1,7 @@
 //! One connection, frame by frame.
 
 use super::*;
+use crate::exchange::InvalidReason;
 
 const HELLO: &str = r#"{"event":"info","version":2,"serverId":"x","platform":{"status":1}}"#;
 const CONF: &str = r#"{"event":"conf","status":"OK","flags":98304}"#;
