@@ -219,7 +219,7 @@ impl Intake {
 
     /// Gives partitions back: waits for the sink, commits what it has acknowledged, and forgets them.
     pub fn revoked(&mut self, consumer: &GroupConsumer, list: &TopicPartitionList, lost: bool) {
-        let numbers: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
+        let numbers: Vec<i32> = list.elements().iter().map(TopicPartitionListElem::partition).collect();
         tracing::info!(partitions = ?numbers, lost, "partitions revoked");
         if !lost {
             self.flush();
@@ -261,7 +261,7 @@ impl Intake {
             Err((class, error)) => partition.unreadable(&record, class, error, &mut self.batch),
             Ok((id, body)) => match self.schemas.lookup(id) {
                 Lookup::Schema(schema) => {
-                    partition.value(&record, schema, body, &self.shared, &mut self.batch)
+                    partition.value(&record, schema, body, &self.shared, &mut self.batch);
                 }
                 Lookup::Dead(class, error) => partition.unreadable(&record, class, error, &mut self.batch),
                 Lookup::Wait => {

@@ -118,7 +118,7 @@ impl Partition {
             }
             (Err(error), _) => self.dead(record, "invalid_mark", error.to_string(), batch),
             (Ok(_), _) => {
-                self.dead(record, "invalid_mark", "mark without a symbol as its key".to_owned(), batch)
+                self.dead(record, "invalid_mark", "mark without a symbol as its key".to_owned(), batch);
             }
         }
         self.next = offset + 1;

@@ -281,7 +281,7 @@ impl Writer {
     /// Stores all lines that can be stored; returns the others.
     async fn store(&self, lines: &Lines) -> Vec<DeadRecord> {
         let mut dead = Vec::new();
-        let mut work = vec![0..lines.len()];
+        let mut work = Vec::from([0..lines.len()]);
         while let Some(range) = work.pop() {
             match self.send(lines.slice(&range)).await {
                 Sent::Stored => {
@@ -289,7 +289,7 @@ impl Writer {
                 }
                 Sent::TooLarge if range.len() > 1 => halve(range, &mut work),
                 Sent::TooLarge => {
-                    dead.push(dead_line(lines, range.start, "413: one point is too large".to_owned()))
+                    dead.push(dead_line(lines, range.start, "413: one point is too large".to_owned()));
                 }
                 Sent::Rejected(rejection) => self.isolate(lines, range, rejection, &mut work, &mut dead),
             }
@@ -341,7 +341,7 @@ impl Writer {
     /// Sends the same bytes until the server has decided about them.
     async fn send(&self, body: Bytes) -> Sent {
         let mut transient = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
-        let mut config = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
+        let mut config = Backoff::new(Duration::from_secs(5), Duration::from_mins(1));
         loop {
             let started = Instant::now();
             let outcome = self.influxdb.write(body.clone()).await;
