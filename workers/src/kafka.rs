@@ -67,9 +67,11 @@ pub fn advice(error: &str) -> Option<&'static str> {
         ("certificate verify failed: hostname mismatch", HOST_NAME),
         ("Hostname mismatch", HOST_NAME),
         ("IP address mismatch", HOST_NAME),
+        // In its handshake the client does not say which.
         (
             "certificate verify failed",
-            "the broker's certificate is not signed by an authority in kafka.tls.caFile",
+            "the broker's certificate is not signed by an authority in kafka.tls.caFile, or it is for another host \
+             name than the one in kafka.bootstrapServers or the one that the broker advertises",
         ),
         ("Authentication failed", "user or password is wrong: see kafka.sasl"),
         (

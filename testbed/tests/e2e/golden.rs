@@ -65,6 +65,7 @@ pub fn folded(minutes: i64) -> BTreeMap<i64, ([f64; 5], u64)> {
 }
 
 #[test]
+#[allow(clippy::unreadable_literal, reason = "prices as recorded")]
 fn folding_gives_the_golden_values_of_the_recording() {
     let two = folded(2);
     assert_eq!(two.len(), 1_573);

@@ -1,6 +1,8 @@
 //! The pipeline on the real servers: three brokers, a registry, InfluxDB. Needs the programs that `testbed install`
 //! names; a server that cannot be had fails these tests, it never skips them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod consumer;
 mod consumer_faults;
 mod consumer_group;

@@ -24,7 +24,7 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// The group's coordinator hands the partitions of a silent member to others after this.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest time between two polls before the client leaves the group by itself.
-pub const POLL_INTERVAL_MAX: Duration = Duration::from_secs(300);
+pub const POLL_INTERVAL_MAX: Duration = Duration::from_mins(5);
 /// One call to a broker about offsets.
 pub const BROKER_CALL: Duration = Duration::from_secs(5);
 /// Prefetched records per partition below which the client fetches more. Each takes about 400 bytes in the client.

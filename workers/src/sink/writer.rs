@@ -341,7 +341,7 @@ impl Writer {
     /// Sends the same bytes until the server has decided about them.
     async fn send(&self, body: Bytes) -> Sent {
         let mut transient = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
-        let mut config = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
+        let mut config = Backoff::new(Duration::from_secs(5), Duration::from_mins(1));
         loop {
             let started = Instant::now();
             let outcome = self.influxdb.write(body.clone()).await;
