@@ -2,7 +2,7 @@
 # Cargo builds into CARGO_TARGET_DIR where it is set. CANDLES_CACHE names the folder for the real servers
 # (default: candles in the XDG cache home), CANDLES_RUN_DIR the one for logs and data of runs.
 .DEFAULT_GOAL := help
-.PHONY: help lint test e2e demo install-servers deny clean clean-servers
+.PHONY: help lint test e2e demo bench instructions install-servers deny clean clean-servers
 
 CARGO ?= cargo
 E2E = --test servers --test e2e --test demo
@@ -28,6 +28,23 @@ e2e: binaries install-servers ## The same behaviours on the real servers
 
 demo: binaries ## Candles of a simulated market through the real servers, until Ctrl-C (ARGS="--seconds 60")
 	@$(TESTBED) demo $(ARGS)
+
+bench: install-servers ## Speed, memory and latency of the workers on the real servers: prints, asserts nothing (minutes)
+	$(CARGO) build --release --locked --package candles-workers --bins
+	$(CARGO) bench --locked --package candles-workers --bench producer --bench consumer
+	$(CARGO) bench --locked --package candles-testbed --bench pipeline
+
+# Needs valgrind. The difference of two counts is the work itself, without start and end.
+INSTRUCTIONS = produce:parse produce:encode produce:all consume:decode consume:aggregate consume:all
+instructions: ## Instructions per trade of the hot paths, counted by callgrind
+	$(CARGO) build --release --locked --package candles-workers --examples
+	@for work in $(INSTRUCTIONS); do \
+	    program=$${CARGO_TARGET_DIR:-target}/release/examples/$${work%:*}_instructions; \
+	    for n in 100000 300000; do \
+	        valgrind --tool=callgrind --callgrind-out-file=/dev/null $$program $${work#*:} $$n 2>&1 \
+	            | sed -n 's/.*refs: *//p' | tr -d ,; \
+	    done | { read -r few; read -r many; echo "$$work $$(((many - few) / 200000)) instructions per trade"; }; \
+	done
 
 install-servers: ## Build or fetch the real servers, once, into the cache
 	$(TESTBED) install

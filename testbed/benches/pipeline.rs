@@ -15,7 +15,6 @@ mod pipeline;
 use std::time::{Duration, Instant};
 
 use candles_core::{partitioner::key_hash_partition, trade::Trade};
-use candles_testbed::exchange::{ClockMode, Limits, SimConfig, Simulator};
 use candles_testbed::servers::{Testbed, Worker};
 use pipeline::{OtherClient, Pipeline};
 
@@ -35,9 +34,6 @@ fn main() -> anyhow::Result<()> {
             backlog(&bed, "backlog", env_count("BENCH_TRADES", 2_000_000), INTERVALS).await;
             backlog(&bed, "rawonly", env_count("BENCH_TRADES", 2_000_000), "candles: {intervals: []}\n")
                 .await;
-        }
-        if runs("producer") {
-            producer(&bed, env_count("BENCH_TRADES", 2_000_000)).await?;
         }
         for rate in [200, 20_000] {
             if runs("latency") || runs(&format!("latency-{rate}")) {
@@ -139,40 +135,6 @@ async fn backlog(bed: &Testbed, name: &str, count: u64, settings: &str) {
         1e6 * cpu_s / count as f64,
     );
     worker.stop().await.expect("the consumer stops");
-}
-
-/// The simulator as fast as it can, published with acks=all.
-async fn producer(bed: &Testbed, count: u64) -> anyhow::Result<()> {
-    let symbols = symbols(25);
-    let mut pipeline = Pipeline::new(bed, "produced", PARTITIONS, &symbols).await;
-    let config = SimConfig {
-        clock: ClockMode::Max,
-        limits: Limits::without_rates(),
-        hold_until_channels: symbols.len(),
-        ..SimConfig::default()
-    };
-    let sim = Simulator::start(config.synthetic(&symbols, 400.0)).await?;
-    pipeline.exchange = format!("  websocketUrl: {}\n  restUrl: {}\n", sim.ws_url(), sim.rest_url());
-    let worker = pipeline.worker("producer", "producer").await;
-    let (before, start) = (usage(&worker), delivered(&worker).await);
-    let begun = Instant::now();
-    until("publishing", async || delivered(&worker).await - start >= count as f64).await;
-    let (wall, done) = (begun.elapsed(), delivered(&worker).await - start);
-    let after = usage(&worker);
-    println!(
-        "producer: {done:.0} records of 25 symbols in {:.1} s = {:.0} records/s, {:.2} us CPU per record from socket to delivery report, peak RSS {:.1} MiB",
-        wall.as_secs_f64(),
-        done / wall.as_secs_f64(),
-        1e6 * (after.cpu_s - before.cpu_s) / done,
-        after.rss_peak_mib,
-    );
-    worker.stop().await?;
-    sim.stop().await;
-    Ok(())
-}
-
-async fn delivered(worker: &Worker) -> f64 {
-    worker.metric("candles_producer_deliveries_total").await.unwrap_or(0.0)
 }
 
 /// A consumer with nothing to do.
