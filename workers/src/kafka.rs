@@ -61,7 +61,7 @@ pub fn unique_client_id(worker: &str) -> String {
 /// What a person can do about an error of the client, where its own words do not say it.
 pub fn advice(error: &str) -> Option<&'static str> {
     // Texts of librdkafka 2.12 and OpenSSL 3; the first that matches speaks.
-    const ADVICE: [(&str, &str); 9] = [
+    const ADVICE: [(&str, &str); 10] = [
         ("certificate verify failed: hostname mismatch", HOST_NAME),
         ("Hostname mismatch", HOST_NAME),
         ("IP address mismatch", HOST_NAME),
@@ -77,6 +77,8 @@ pub fn advice(error: &str) -> Option<&'static str> {
             "does this port of the broker ask for a login? see kafka.sasl",
         ),
         ("connecting to a SSL listener", TLS),
+        // The broker hung up before the first answer.
+        ("in state APIVERSION_QUERY", TLS),
         ("SSL handshake failed", TLS),
         ("SSL routines", TLS),
     ];
