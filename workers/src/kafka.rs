@@ -13,13 +13,12 @@ use crate::runtime::secret::{self, SecretError};
 /// What every client of a worker has in common. Reads the password, if there is one.
 pub fn client_config(kafka: &KafkaConfig, client_id: &str) -> Result<ClientConfig, SecretError> {
     let mut config = ClientConfig::new();
-    // Without this the client asks the `log` crate, which nobody here sets up, and keeps its warnings to itself.
-    config.set_log_level(RDKafkaLogLevel::Warning);
+    // Without this the client asks the `log` crate, which nobody here sets up, and keeps all but errors to itself: a
+    // broker that hangs up, as a TLS port does when spoken to in plain, is information only.
+    config.set_log_level(RDKafkaLogLevel::Info);
     config
         .set("bootstrap.servers", kafka.bootstrap_servers.as_str())
         .set("client.id", client_id)
-        // A broker that closes an idle connection is no news.
-        .set("log.connection.close", "false")
         .set("reconnect.backoff.max.ms", "5000")
         .set("socket.keepalive.enable", "true")
         .set("allow.auto.create.topics", "false");
@@ -63,7 +62,7 @@ pub fn unique_client_id(worker: &str) -> String {
 /// What a person can do about an error of the client, where its own words do not say it.
 pub fn advice(error: &str) -> Option<&'static str> {
     // Texts of librdkafka 2.12 and OpenSSL 3; the first that matches speaks.
-    const ADVICE: [(&str, &str); 7] = [
+    const ADVICE: [(&str, &str); 10] = [
         ("certificate verify failed: hostname mismatch", HOST_NAME),
         ("Hostname mismatch", HOST_NAME),
         ("IP address mismatch", HOST_NAME),
@@ -75,14 +74,16 @@ pub fn advice(error: &str) -> Option<&'static str> {
         ),
         ("Authentication failed", "user or password is wrong: see kafka.sasl"),
         (
-            "SSL handshake failed",
-            "does this port of the broker speak TLS? see kafka.tls and kafka.bootstrapServers",
+            "broker might require SASL authentication",
+            "does this port of the broker ask for a login? see kafka.sasl",
         ),
-        (
-            "unexpected message",
-            "does this port of the broker speak TLS? see kafka.tls and kafka.bootstrapServers",
-        ),
+        ("connecting to a SSL listener", TLS),
+        // The broker hung up before the first answer.
+        ("in state APIVERSION_QUERY", TLS),
+        ("SSL handshake failed", TLS),
+        ("SSL routines", TLS),
     ];
+    const TLS: &str = "does this port of the broker speak TLS? see kafka.tls and kafka.bootstrapServers";
     const HOST_NAME: &str = "the broker's certificate is for another host name than the one in \
                              kafka.bootstrapServers or the one that the broker advertises";
     ADVICE.iter().find(|(text, _)| error.contains(text)).map(|(_, advice)| *advice)

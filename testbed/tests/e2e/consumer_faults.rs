@@ -17,7 +17,7 @@ pub async fn says(worker: &Worker, texts: &[&str]) {
     eventually(&format!("{texts:?}"), String::new(), async || {
         let (status, page) = worker.get("/readyz").await.unwrap_or_default();
         let said = status == 503 && texts.iter().all(|text| page.contains(text));
-        if said { String::new() } else { page }
+        if said { String::new() } else { format!("{status} {page}") }
     })
     .await;
 }

@@ -4,7 +4,7 @@ use candles_testbed::servers::shared;
 
 use crate::consumer_faults::says;
 use crate::golden;
-use crate::pipeline::{OtherClient, PARTITION, PASSWORD_VARIABLE, Pipeline};
+use crate::pipeline::{OtherClient, PARTITION, PASSWORD_VARIABLE, Pipeline, eventually};
 
 const CANDLES: &str = "candles: {intervals: [2m]}\n";
 
@@ -59,7 +59,7 @@ async fn wrong_logins_and_certificates_are_refused_in_clear_words() {
         pipeline.kafka = kafka;
         let consumer = pipeline.start("consumer", name);
         says(&consumer, &["kafka: ", advice, "127.0.0.1"]).await;
-        assert!(consumer.log().contains(advice), "{name}: {}", consumer.log());
+        eventually("the log says it too", true, async || consumer.log().contains(advice)).await;
         consumer.stop().await.unwrap();
         assert!(consumer.log().contains("consumer stopped"), "{name}: {}", consumer.log());
     }

@@ -118,6 +118,12 @@ impl Group {
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         kafka::log(level, facility, line);
+        // Errors come to `error` too; a broker that hangs up does not, though its cause may be a setting.
+        let only_logged =
+            matches!(level, RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info);
+        if only_logged && kafka::advice(line).is_some() {
+            self.trouble(line.split_once("]: ").map_or(line, |(_thread, words)| words));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
