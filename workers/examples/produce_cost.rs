@@ -1,7 +1,7 @@
 //! What one trade costs the producer's process, from the socket's bytes to the delivery report: CPU and memory of a
 //! real `producer` next to the exchange simulator and librdkafka's mock cluster, which run in this process.
 //!
-//! `produce_cost PRODUCER_BINARY [TRADES_PER_S SYMBOLS SECONDS]`
+//! `produce_cost PRODUCER_BINARY [TRADES_PER_S SYMBOLS SECONDS]`; 0 trades/s: as fast as the sockets take them.
 
 use std::{
     process::Command,
@@ -10,7 +10,7 @@ use std::{
 
 use candles_testbed::{
     doubles::registry::Registry,
-    exchange::{Limits, SimConfig, Simulator},
+    exchange::{ClockMode, Limits, SimConfig, Simulator},
 };
 use rdkafka::mocking::MockCluster;
 
@@ -27,10 +27,14 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn measure(binary: &str, rate: u64, symbols: u64, seconds: u64) -> anyhow::Result<()> {
-    let names: Vec<String> = (0..symbols).map(|i| format!("tAA{i:02}USD")).collect();
+    let names: Vec<String> = (0..symbols).map(|i| format!("tA{i:02}USD")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let config = SimConfig { limits: Limits::without_rates(), ..SimConfig::default() };
-    let sim = Simulator::start(config.synthetic(&names, rate as f64 / symbols as f64)).await?;
+    let mut config = SimConfig { limits: Limits::without_rates(), ..SimConfig::default() };
+    if rate == 0 {
+        (config.clock, config.hold_until_channels) = (ClockMode::Max, symbols as usize);
+    }
+    let per_symbol = if rate == 0 { 1_000.0 } else { rate as f64 / symbols as f64 };
+    let sim = Simulator::start(config.synthetic(&names, per_symbol)).await?;
     let cluster = MockCluster::new(3)?;
     cluster.create_topic("trades", 3, 3)?;
     let registry = Registry::start().await?;

@@ -46,8 +46,10 @@ pub const HISTORY: &str = "history";
 /// See [`EXCHANGE`].
 pub const KAFKA: &str = "kafka";
 
-/// Delivery reports are taken at least this often.
-const TICK: Duration = Duration::from_millis(20);
+/// While records wait for their delivery reports, the loop turns at least this often.
+const REPORTS: Duration = Duration::from_millis(20);
+/// Else this often.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,16 +205,15 @@ impl Engine {
     }
 
     async fn turn(&mut self, inbox: &mut mpsc::Receiver<Batch>, stop: &CancellationToken) -> End {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let pause = if self.publisher.queued() > 0 { REPORTS } else { IDLE };
             let result = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(End::Stop),
                 (ticket, page) = history::fetched(&mut self.fetching) => self.on_fetched(ticket, page, stop).await,
                 partitions = upkeep::refreshed(&mut self.refreshing) => self.on_partitions(partitions, stop).await,
                 Some(batch) = inbox.recv() => self.on_batch(batch, stop).await,
-                _ = ticks.tick() => Ok(()),
+                () = tokio::time::sleep(pause) => Ok(()),
             };
             let result = result.and_then(|()| self.take_reports());
             self.housekeeping();

@@ -7,8 +7,9 @@ use std::time::Duration;
 pub const OVERLAP_MS: i64 = 10_000;
 /// A snapshot that reaches back to trades published this long before the interruption proves that none is missing.
 pub const DISORDER_MS: i64 = 1_000;
-/// Ids are remembered for this long in event time, and for at most twice that.
-pub const RECENT_MS: i64 = 60_000;
+/// Ids are remembered for this long in event time, and for at most twice that. A trade is sent as stored 1-2 s
+/// after it was sent as executed.
+pub const RECENT_MS: i64 = 15_000;
 /// Ids of one generation. At 20,000 trades/s this is 3 s, beyond the 1-2 s until a trade is sent as stored; a
 /// duplicate that gets through is legal, the consumer removes it.
 pub const RECENT_IDS_MAX: usize = 65_536;
@@ -37,6 +38,8 @@ pub const QUEUE_RECORDS_MAX: usize = 20_000;
 pub const QUEUE_KBYTES_MAX: usize = 8 * 1024;
 /// How long a record waits for others to share a request.
 pub const LINGER_MS: u32 = 1;
+/// Requests whose delivery reports are taken at once. More wait for the next turn.
+pub const REPORT_POLLS_MAX: usize = 1_000;
 /// No delivery report for this long while records wait: not ready, and the reason is said.
 pub const DELIVERY_STALL: Duration = Duration::from_secs(5);
 /// The number of partitions is looked up this often.

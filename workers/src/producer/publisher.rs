@@ -176,9 +176,16 @@ impl Publisher {
 
     /// Takes delivery reports that are there. Returns how many records were delivered.
     pub fn poll(&self) -> u64 {
-        self.producer.poll(Timeout::After(Duration::ZERO));
         let reports = self.producer.context();
-        let delivered = reports.delivered.swap(0, Ordering::Relaxed);
+        let mut delivered = 0;
+        // One poll takes the reports of one request. They must go as fast as they come: the queue counts them.
+        for _ in 0..limits::REPORT_POLLS_MAX {
+            self.producer.poll(Timeout::After(Duration::ZERO));
+            match reports.delivered.swap(0, Ordering::Relaxed) {
+                0 => break,
+                more => delivered += more,
+            }
+        }
         if delivered > 0 {
             self.metrics.delivered("delivered", delivered);
             let sample_ms = reports.sample_ms.swap(0, Ordering::Relaxed);

@@ -7,19 +7,19 @@
 
 use super::limits::{RECENT_IDS_MAX, RECENT_MS};
 
-/// Marks an empty slot; ids are never negative.
-const EMPTY: i64 = -1;
 const SLOTS_MIN: usize = 64;
 
 #[derive(Debug, Default)]
 struct Generation {
-    /// Open addressing with linear probing; a power of two, at most half full.
-    slots: Vec<i64>,
+    /// Distance of an id from `base`, plus 1; 0: empty. Open addressing with linear probing; a power of two, at most
+    /// three quarters full.
+    slots: Vec<u32>,
     ids: usize,
+    base: i64,
     first_ms: i64,
 }
 
-/// The ids of the last minute or two.
+/// The ids of the last quarter or half of a minute.
 #[derive(Debug, Default)]
 pub struct RecentIds {
     younger: Generation,
@@ -33,14 +33,18 @@ impl RecentIds {
         if self.contains(id) {
             return false;
         }
-        if self.younger.ids == 0 {
-            self.younger.first_ms = time_ms;
-        } else if self.younger.ids >= RECENT_IDS_MAX || time_ms - self.younger.first_ms >= RECENT_MS {
+        let young = &self.younger;
+        let over = young.ids >= RECENT_IDS_MAX || time_ms - young.first_ms >= RECENT_MS;
+        if young.ids == 0 {
+            self.younger.start(id, time_ms);
+        } else if over || young.key(id).is_none() {
             std::mem::swap(&mut self.younger, &mut self.older);
             self.younger.clear();
-            self.younger.first_ms = time_ms;
+            self.younger.start(id, time_ms);
         }
-        self.younger.insert(id);
+        if let Some(key) = self.younger.key(id) {
+            self.younger.insert(key);
+        }
         true
     }
 
@@ -58,10 +62,23 @@ impl RecentIds {
 }
 
 impl Generation {
+    /// The first id. Those of a generation lie around it: ids rise over the whole exchange.
+    fn start(&mut self, id: i64, time_ms: i64) {
+        self.base = id.saturating_sub(i64::from(u32::MAX / 4));
+        self.first_ms = time_ms;
+    }
+
+    /// The id as it is kept; `None`: too far from the others.
     #[inline]
-    fn at(&self, id: i64) -> usize {
+    fn key(&self, id: i64) -> Option<u32> {
+        let distance = u32::try_from(id.checked_sub(self.base)?).ok()?;
+        distance.checked_add(1)
+    }
+
+    #[inline]
+    fn at(&self, key: u32) -> usize {
         // Multiplicative hashing (Knuth): ids rise by small steps.
-        let hash = (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (hash >> 32) as usize & (self.slots.len() - 1)
     }
 
@@ -70,37 +87,38 @@ impl Generation {
         if self.ids == 0 {
             return false;
         }
-        let mut at = self.at(id);
+        let Some(key) = self.key(id) else { return false };
+        let mut at = self.at(key);
         loop {
             match self.slots[at] {
-                EMPTY => return false,
-                found if found == id => return true,
+                0 => return false,
+                found if found == key => return true,
                 _ => at = (at + 1) & (self.slots.len() - 1),
             }
         }
     }
 
-    /// The id is not in it.
+    /// The key is not in it.
     #[inline]
-    fn insert(&mut self, id: i64) {
-        if self.ids * 2 >= self.slots.len() {
+    fn insert(&mut self, key: u32) {
+        if self.ids * 4 >= self.slots.len() * 3 {
             self.grow();
         }
-        let mut at = self.at(id);
-        while self.slots[at] != EMPTY {
+        let mut at = self.at(key);
+        while self.slots[at] != 0 {
             at = (at + 1) & (self.slots.len() - 1);
         }
-        self.slots[at] = id;
+        self.slots[at] = key;
         self.ids += 1;
     }
 
     #[cold]
     fn grow(&mut self) {
         let slots = (self.slots.len() * 2).max(SLOTS_MIN);
-        let old = std::mem::replace(&mut self.slots, vec![EMPTY; slots]);
+        let old = std::mem::replace(&mut self.slots, vec![0; slots]);
         self.ids = 0;
-        for id in old.into_iter().filter(|&id| id != EMPTY) {
-            self.insert(id);
+        for key in old.into_iter().filter(|&key| key != 0) {
+            self.insert(key);
         }
     }
 
@@ -109,7 +127,7 @@ impl Generation {
         if self.slots.len() > 8 * SLOTS_MIN && self.ids * 8 < self.slots.len() {
             self.slots = Vec::new();
         }
-        self.slots.fill(EMPTY);
+        self.slots.fill(0);
         self.ids = 0;
     }
 }
@@ -146,6 +164,8 @@ mod tests {
         }
         assert!(recent.younger.slots.len() + recent.older.slots.len() <= 4 * RECENT_IDS_MAX);
         assert!(!recent.contains(10));
+        recent.insert(i64::MAX, 3 * RECENT_MS);
+        assert!(recent.contains(i64::MAX), "far from the others");
         recent.clear();
         assert!(!recent.contains(9 + 4 * RECENT_IDS_MAX as i64));
     }

@@ -161,9 +161,9 @@ fn parse_usual(text: &[u8]) -> Option<Frame<'static>> {
     scanner.skip(b"t")?;
     let stage = if scanner.peek()? == b'e' { Stage::Executed } else { Stage::Stored };
     scanner.skip(if stage == Stage::Executed { b"e\",[" } else { b"u\",[" })?;
-    let id = scanner.integer()?;
+    let id = scanner.long_integer()?;
     scanner.skip(b",")?;
-    let time_ms = scanner.integer()?;
+    let time_ms = scanner.long_integer()?;
     scanner.skip(b",")?;
     let amount = scanner.double()?;
     scanner.skip(b",")?;
@@ -189,7 +189,7 @@ fn usual_stamp(scanner: &mut Scanner<'_>) -> Option<Stamp> {
     }
     if scanner.peek()? == b',' {
         scanner.skip(b",")?;
-        stamp.server_ms = Some(scanner.integer()?).filter(|&ms| is_time(Some(ms)));
+        stamp.server_ms = Some(scanner.long_integer()?).filter(|&ms| is_time(Some(ms)));
         stamp.server_ms?;
     }
     scanner.skip(b"]")?;
@@ -271,9 +271,9 @@ pub fn rows(payload: &str) -> Result<Vec<Result<Row, BadRow>>, FrameError> {
 fn usual_row(json: &[u8]) -> Option<Row> {
     let mut scanner = Scanner::new(json);
     scanner.skip(b"[")?;
-    let id = scanner.integer()?;
+    let id = scanner.long_integer()?;
     scanner.skip(b",")?;
-    let time_ms = scanner.integer()?;
+    let time_ms = scanner.long_integer()?;
     scanner.skip(b",")?;
     let amount = scanner.double()?;
     scanner.skip(b",")?;
