@@ -127,11 +127,17 @@ async fn run_demo(seconds: Option<u64>, speed: f64) -> Result<ExitCode, Error> {
         Ok(Some(_)) => Ok(ExitCode::from(1)),
         // Not by returning: that would wait for a build that is under way.
         Ok(None) => std::process::exit(130),
+        Err(error) if is_broken_pipe(&error) => std::process::exit(141),
         Err(error) => {
             eprintln!("testbed: {error:#}");
             std::process::exit(2)
         }
     }
+}
+
+/// Whether the reader of our output has gone: then there is nobody to tell, only the shell's code for it to return.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn clean() -> Result<(), Error> {

@@ -8,6 +8,7 @@ mod preflight;
 mod table;
 
 use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -61,13 +62,13 @@ struct Demo {
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Result<Option<Summary>> {
     let mut stop = std::pin::pin!(stop);
     let begun = Instant::now();
-    step(begun, preflight::check()?);
+    step(begun, preflight::check()?)?;
     let demo = tokio::select! {
         started = Demo::start(begun, &options) => started?,
         () = &mut stop => return Ok(None),
     };
     let control = tokio::spawn(control::serve(Arc::clone(&demo.bed)));
-    demo.print_addresses();
+    demo.print_addresses()?;
     let mut table = Table::new(demo.opened_ms - market::BACKFILL_MS);
     tokio::select! {
         shown = demo.show(&mut table) => return shown.map(|never| match never {}),
@@ -87,9 +88,14 @@ async fn time_is_up(after: Option<Duration>) {
     }
 }
 
+/// A line to standard output; an error, not a panic, when its reader has gone (`make demo | head`).
+fn say(line: impl Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}
+
 /// A line with the time since the start.
-fn step(begun: Instant, what: impl Display) {
-    println!("[{:5.1} s] {what}", begun.elapsed().as_secs_f64());
+fn step(begun: Instant, what: impl Display) -> io::Result<()> {
+    say(format_args!("[{:5.1} s] {what}", begun.elapsed().as_secs_f64()))
 }
 
 impl Demo {
@@ -103,16 +109,16 @@ impl Demo {
         step(
             begun,
             format_args!("servers run: three Kafka brokers, registries, InfluxDB ({})", times.join(", ")),
-        );
+        )?;
 
         let settings = [("min.insync.replicas", "2")];
         bed.kafka.create_topic(TOPIC, PARTITIONS, 3, &settings).await?;
         bed.kafka.create_topic(&format!("{TOPIC}-dlq"), 1, 3, &settings).await?;
-        step(begun, format_args!("topic {TOPIC}: {PARTITIONS} partitions, 3 replicas"));
+        step(begun, format_args!("topic {TOPIC}: {PARTITIONS} partitions, 3 replicas"))?;
 
         let opened_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         let sim = Simulator::start(market::config(opened_ms, options.speed)).await?;
-        step(begun, format_args!("exchange simulator: {}, time x {}", market::describe(), options.speed));
+        step(begun, format_args!("exchange simulator: {}, time x {}", market::describe(), options.speed))?;
 
         let yaml = market::pipeline(&bed, &sim, TOPIC, TOKEN_VARIABLE);
         let env = [(TOKEN_VARIABLE, bed.influxdb.token().to_owned())];
@@ -122,33 +128,36 @@ impl Demo {
         let producer = start("producer", "producer")?;
         let consumers = vec![start("consumer", "consumer-1")?, start("consumer", "consumer-2")?];
         producer.wait_ready().await?;
-        step(begun, "producer ready");
+        step(begun, "producer ready")?;
         for consumer in &consumers {
             consumer.wait_ready().await?;
         }
-        step(begun, format_args!("{} consumers ready", consumers.len()));
+        step(begun, format_args!("{} consumers ready", consumers.len()))?;
         Ok(Self { bed: Arc::new(bed), sim, opened_ms, producer, consumers, begun })
     }
 
-    fn print_addresses(&self) {
+    fn print_addresses(&self) -> io::Result<()> {
         let (kafka, influxdb) = (&self.bed.kafka, &self.bed.influxdb);
-        println!();
-        println!("  Kafka            {}", kafka.bootstrap());
-        println!("  schema registry  {}", self.bed.apicurio.url());
-        println!(
+        say("")?;
+        say(format_args!("  Kafka            {}", kafka.bootstrap()))?;
+        say(format_args!("  schema registry  {}", self.bed.apicurio.url()))?;
+        say(format_args!(
             "  InfluxDB         {}  org and bucket {}  token {}",
             influxdb.url(),
             influxdb.org(),
             influxdb.token()
-        );
-        println!("  metrics          {}/metrics", self.producer.url());
+        ))?;
+        say(format_args!("  metrics          {}/metrics", self.producer.url()))?;
         for consumer in &self.consumers {
-            println!("                   {}/metrics", consumer.url());
+            say(format_args!("                   {}/metrics", consumer.url()))?;
         }
-        println!("  configuration, logs, data  {}", self.bed.run_dir().path().display());
+        say(format_args!("  configuration, logs, data  {}", self.bed.run_dir().path().display()))?;
         let testbed = std::env::current_exe().unwrap_or_else(|_| "testbed".into());
-        println!("  Ctrl-C ends everything. Kill a broker meanwhile: {} kill broker-2\n", testbed.display());
-        println!("{}", Table::header());
+        say(format_args!(
+            "  Ctrl-C ends everything. Kill a broker meanwhile: {} kill broker-2\n",
+            testbed.display()
+        ))?;
+        say(Table::header())
     }
 
     /// Prints candles as they appear in the database; ends only with an error.
@@ -161,7 +170,7 @@ impl Demo {
             // A frozen or killed database is no reason to end: the pipeline waits for it, and so does the demo.
             if let Ok(rows) = self.bed.influxdb.query_rows(&table.query(self.bed.influxdb.bucket())).await {
                 for line in table.take(&rows)? {
-                    println!("{line}");
+                    say(line)?;
                 }
             }
             tokio::time::sleep(LOOK).await;
@@ -170,7 +179,7 @@ impl Demo {
 
     /// Closes the market, waits for its last trades, stops the workers, and tells what became of it all.
     async fn finish(self, table: &Table) -> anyhow::Result<Summary> {
-        println!();
+        say("")?;
         self.sim.pause_market();
         let trades = self.sim.trades_happened();
         let closed = Instant::now();
@@ -182,22 +191,20 @@ impl Demo {
         step(
             self.begun,
             format_args!("market closed: {trades} trades happened, {stored} of them are in InfluxDB"),
-        );
+        )?;
         for worker in self.consumers.iter().chain([&self.producer]) {
             worker.stop().await?;
         }
-        step(self.begun, format_args!("producer and consumers stopped, {} candles shown", table.shown()));
+        step(self.begun, format_args!("producer and consumers stopped, {} candles shown", table.shown()))?;
         self.sim.stop().await;
         self.bed.run_dir().finish();
         drop((self.producer, self.consumers, self.bed));
-        step(self.begun, "servers ended, their data removed");
-        println!(
-            "\nNext: make e2e                                    # the same, killed and restarted, against a judge"
-        );
-        println!("      make demo ARGS=\"--speed 10 --seconds 60\"     # ten times as fast, a minute long");
-        println!(
-            "      $EDITOR examples/pipeline.yaml              # your own servers and symbols: README.md"
-        );
+        step(self.begun, "servers ended, their data removed")?;
+        say(
+            "\nNext: make e2e                                    # the same, killed and restarted, against a judge",
+        )?;
+        say("      make demo ARGS=\"--speed 10 --seconds 60\"     # ten times as fast, a minute long")?;
+        say("      $EDITOR examples/pipeline.yaml              # your own servers and symbols: README.md")?;
         Ok(Summary { trades, stored, candles: table.shown() })
     }
 
