@@ -13,7 +13,7 @@ use candles_core::{
     builder::Builder,
     checkpoint::{Checkpoint, Settings},
     config::OffsetReset,
-    mark::Mark,
+    mark::{MarkError, Signed},
 };
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
@@ -402,10 +402,10 @@ impl Intake {
     }
 }
 
-fn mark(message: &BorrowedMessage<'_>) -> Result<Mark, candles_core::mark::MarkError> {
+fn mark(message: &BorrowedMessage<'_>) -> Result<Signed, MarkError> {
     let headers = message.headers();
     let pairs = headers.iter().flat_map(|headers| headers.iter());
-    Mark::from_headers(pairs.map(|header| (header.key, header.value.unwrap_or_default())))
+    Signed::from_headers(pairs.map(|header| (header.key, header.value.unwrap_or_default())))
 }
 
 /// Polls until `stop`. The consumer leaves the group when it is dropped, after this.

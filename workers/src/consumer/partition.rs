@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use candles_core::{
     avro::{self, DecodeError, TradeSchema},
     builder::{Builder, Closed, LiveState, TradeOutcome},
-    mark::{Mark, MarkError},
+    mark::{MarkError, Signed},
     symbol::Symbol,
     trade::TradeRecord,
 };
@@ -100,7 +100,7 @@ impl Partition {
     pub fn mark(
         &mut self,
         record: &Record<'_>,
-        mark: Result<Mark, MarkError>,
+        mark: Result<Signed, MarkError>,
         shared: &Shared,
         batch: &mut Batch,
     ) {
