@@ -133,13 +133,15 @@ impl Intake {
             committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
             Ok(committed)
         })?;
+        let from_the_end = self.from_the_end(consumer, &committed)?;
         let mut starts = TopicPartitionList::with_capacity(list.count());
         for element in committed.elements() {
             let number = element.partition();
             let (low, high) = self.insist("read the ends of the partitions", || {
                 consumer.fetch_watermarks(&self.topic, number, BROKER_CALL)
             })?;
-            let partition = self.resume(number, element.offset(), element.metadata(), low, high);
+            let reset = if from_the_end { high } else { low };
+            let partition = self.resume(number, element.offset(), element.metadata(), (low, high), reset);
             // A valid offset is never refused.
             let _ = starts.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()));
             self.partitions.insert(number, partition);
@@ -148,11 +150,41 @@ impl Intake {
         Some(starts)
     }
 
+    /// Whether partitions without a committed offset are read from their ends: by `offsetReset: Latest`, and only in a
+    /// group without a past. Else they are new, and their first records are nobody's past. `None`: going down.
+    fn from_the_end(&self, consumer: &GroupConsumer, committed: &TopicPartitionList) -> Option<bool> {
+        let is_committed = |list: &TopicPartitionList| {
+            list.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_)))
+        };
+        if self.offset_reset == OffsetReset::Earliest || is_committed(committed) || !self.partitions.is_empty() {
+            return Some(false);
+        }
+        let all = self.insist("read committed offsets", || {
+            let metadata = consumer.fetch_metadata(Some(&self.topic), BROKER_CALL)?;
+            let mut all = TopicPartitionList::new();
+            for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+                all.add_partition(&self.topic, partition.id());
+            }
+            let all = consumer.committed_offsets(all, BROKER_CALL)?;
+            all.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+            Ok(all)
+        })?;
+        Some(!is_committed(&all))
+    }
+
     /// Where and how to read a partition, from what is committed and what the log still holds.
-    fn resume(&self, partition: i32, committed: Offset, metadata: &str, low: i64, high: i64) -> Partition {
+    /// `reset`: where to start without a committed offset.
+    fn resume(
+        &self,
+        partition: i32,
+        committed: Offset,
+        metadata: &str,
+        (low, high): (i64, i64),
+        reset: i64,
+    ) -> Partition {
         let settings = self.settings.clone();
         let Offset::Offset(head) = committed else {
-            let start = if self.offset_reset == OffsetReset::Earliest { low } else { high };
+            let start = reset;
             tracing::info!(partition, start, "partition assigned, group without a committed offset");
             return Partition::new(Builder::new(settings, start), start, start, high);
         };
@@ -390,7 +422,7 @@ impl Intake {
             let Some(partition) = self.partitions.get(&number) else { continue };
             if !(low..=high).contains(&partition.next()) {
                 let (head, metadata) = partition.checkpoint();
-                let partition = self.resume(number, Offset::Offset(head), &metadata, low, high);
+                let partition = self.resume(number, Offset::Offset(head), &metadata, (low, high), low);
                 self.partitions.insert(number, partition);
                 self.commits.forget(number);
                 moved.push(number);

@@ -33,6 +33,8 @@ pub const PREFETCH_RECORDS: usize = 4_000;
 pub const PREFETCH_KIB: usize = 1_024;
 /// Most bytes of one partition in one answer of a broker.
 pub const FETCH_BYTES_MAX: usize = 256 * 1024;
+/// The topic's partitions are looked up this often, as the producer does.
+pub const METADATA_REFRESH: Duration = Duration::from_secs(30);
 /// Schema ids that are remembered: a hostile topic could name any number.
 pub const SCHEMAS_MAX: usize = 1_000;
 /// How long an id that the registry does not know is remembered as unknown.
