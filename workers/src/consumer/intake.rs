@@ -64,13 +64,6 @@ pub struct Intake {
     last_live: Instant,
 }
 
-/// What became of a record.
-enum Taken {
-    Done,
-    /// Its schema is being fetched: it has to be read again.
-    Later,
-}
-
 /// What an [`Intake`] is made of.
 pub struct Parts {
     pub topic: String,
@@ -273,7 +266,7 @@ impl Intake {
         self.shared.metrics.assigned_partitions.set(self.partitions.len() as i64);
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Taken {
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
         let record = Record {
             origin: Origin { partition: message.partition(), offset: message.offset() },
             timestamp_ms: message.timestamp().to_millis(),
@@ -281,13 +274,13 @@ impl Intake {
             value: message.payload(),
         };
         // A record of a partition that was just given away.
-        let Some(partition) = self.partitions.get_mut(&record.origin.partition) else { return Taken::Done };
+        let Some(partition) = self.partitions.get_mut(&record.origin.partition) else { return };
         if record.origin.offset < partition.next() {
-            return Taken::Done;
+            return;
         }
         let Some(value) = record.value else {
             partition.mark(&record, mark(message), &self.shared, &mut self.batch);
-            return Taken::Done;
+            return;
         };
         match split(value) {
             Err((class, error)) => partition.unreadable(&record, class, error, &mut self.batch),
@@ -298,11 +291,16 @@ impl Intake {
                 Lookup::Dead(class, error) => partition.unreadable(&record, class, error, &mut self.batch),
                 Lookup::Wait => {
                     self.put_back = true;
-                    return Taken::Later;
                 }
             },
         }
-        Taken::Done
+    }
+
+    /// A record behind one that has to be read again: its schema will be known by then.
+    fn look_ahead(&mut self, message: &BorrowedMessage<'_>) {
+        if let Some(Ok((id, _))) = message.payload().map(split) {
+            self.schemas.prefetch(id);
+        }
     }
 
     /// Hands the batch to the sink.
@@ -451,8 +449,12 @@ pub fn poll_until(consumer: &GroupConsumer, health: &Arc<Health>, stop: &Cancell
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     let mut intake = group.intake();
-                    let later = !intake.paused && matches!(intake.take(&message), Taken::Later);
-                    if later || intake.batch.bytes() > ROUND_BYTES_MAX {
+                    if intake.put_back {
+                        intake.look_ahead(&message);
+                    } else if !intake.paused {
+                        intake.take(&message);
+                    }
+                    if intake.batch.bytes() > ROUND_BYTES_MAX {
                         break;
                     }
                 }

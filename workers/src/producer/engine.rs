@@ -306,7 +306,7 @@ impl Engine {
     }
 
     #[cold]
-    fn on_invalid(&mut self, invalid: &Invalid) {
+    fn on_invalid(&self, invalid: &Invalid) {
         self.metrics.invalid(invalid.reason);
         let symbol = invalid.symbol.map_or("", |symbol| self.lines[symbol].symbol.as_str());
         tracing::debug!(symbol, reason = ?invalid.reason, error = invalid.error, "no trade; kept as dead letter");

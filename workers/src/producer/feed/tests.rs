@@ -94,7 +94,7 @@ impl Model {
         } else {
             trades.truncate(PAGE_ROWS);
         }
-        Page { trades, full, invalid: Vec::new() }
+        Page { trades, full, invalid: Vec::new(), more_invalid: 0 }
     }
 
     pub fn answer(&mut self) -> Vec<Effect> {
