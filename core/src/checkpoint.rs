@@ -1,7 +1,7 @@
 //! How to rebuild a builder at an offset: the metadata string of a commit.
 //!
 //! A [`Checkpoint`] in, a text of at most [`METADATA_BYTES_MAX`] out, and back. The text:
-//! `c2;<origin>;<reread>;<lateness ms>;<intervals>;<entries>`, where entries is `fresh` or a list of
+//! `c2;<origin>;<reread>;<last offset>:<last ms>;<lateness ms>;<intervals>;<entries>`, where entries is `fresh` or a list of
 //! `<symbol>=<seen ms>/<covered from ms>`, either of which may be empty; where producers are ahead of the frontier,
 //! `/<reach ms>/<producer>:<from ms>:<until ms>+...` follows. `c1` of an earlier release is read too.
 //!
@@ -14,6 +14,8 @@ pub const METADATA_BYTES_MAX: usize = 4_096;
 const VERSION: &str = "c2";
 /// Its entries hold only what records before `reread` said.
 const VERSION_1: &str = "c1";
+/// Longest text of a [`LastRecord`]: it is added when all else is known to fit.
+const LAST_BYTES_MAX: usize = 41;
 const FRESH: &str = "fresh";
 
 /// What the candles of a log depend on besides the log.
@@ -34,10 +36,21 @@ pub struct Checkpoint {
     pub origin: i64,
     /// R: no open window has a trade before it.
     pub reread: i64,
+    /// The record before the head, by which a log that was made anew under the same name is told from this one.
+    pub last: Option<LastRecord>,
     /// The log from `origin` on tells everything, and nothing less does.
     pub fresh: bool,
     /// What the log from `reread` on cannot tell.
     pub entries: Vec<Entry>,
+}
+
+/// A record of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// When it was published (ms).
+    pub timestamp_ms: i64,
 }
 
 /// Where one symbol stands at the offset of the commit.
@@ -83,7 +96,8 @@ pub struct CheckpointError(String);
 impl Checkpoint {
     /// Whether the text is short enough for a broker.
     pub fn fits(&self) -> bool {
-        self.encode().len() <= METADATA_BYTES_MAX
+        let last_bytes = if self.last.is_some() { 0 } else { LAST_BYTES_MAX };
+        self.encode().len() + last_bytes <= METADATA_BYTES_MAX
     }
 
     /// The text.
@@ -95,7 +109,8 @@ impl Checkpoint {
             self.entries.iter().map(Entry::encode).collect::<Vec<_>>().join(",")
         };
         let (origin, reread, lateness_ms) = (self.origin, self.reread, self.settings.lateness_ms);
-        format!("{VERSION};{origin};{reread};{lateness_ms};{};{entries}", intervals.join(","))
+        let last = self.last.map(|last| format!("{}:{}", last.offset, last.timestamp_ms)).unwrap_or_default();
+        format!("{VERSION};{origin};{reread};{last};{lateness_ms};{};{entries}", intervals.join(","))
     }
 
     /// Reads what [`Checkpoint::encode`] wrote.
@@ -105,12 +120,15 @@ impl Checkpoint {
 
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.split(';').collect();
-        let &[version @ (VERSION | VERSION_1), origin, reread, lateness_ms, intervals, entries] =
-            fields.as_slice()
-        else {
-            return None;
+        let (whole, origin, reread, last, lateness_ms, intervals, entries) = match *fields.as_slice() {
+            [VERSION, origin, reread, last, lateness_ms, intervals, entries] => {
+                (true, origin, reread, last, lateness_ms, intervals, entries)
+            }
+            [VERSION_1, origin, reread, lateness_ms, intervals, entries] => {
+                (false, origin, reread, "", lateness_ms, intervals, entries)
+            }
+            _ => return None,
         };
-        let whole = version == VERSION;
         let fresh = entries == FRESH;
         let entries = if fresh { "" } else { entries };
         let settings = Settings {
@@ -121,10 +139,18 @@ impl Checkpoint {
             settings,
             origin: origin.parse().ok()?,
             reread: reread.parse().ok()?,
+            last: if last.is_empty() { None } else { Some(LastRecord::parse(last)?) },
             fresh,
             entries: list(entries).map(|text| Entry::parse(text, whole)).collect::<Option<_>>()?,
         };
         (0 <= checkpoint.origin && checkpoint.origin <= checkpoint.reread).then_some(checkpoint)
+    }
+}
+
+impl LastRecord {
+    fn parse(text: &str) -> Option<Self> {
+        let (offset, timestamp_ms) = text.split_once(':')?;
+        Some(Self { offset: offset.parse().ok()?, timestamp_ms: timestamp_ms.parse().ok()? })
     }
 }
 
@@ -209,6 +235,7 @@ mod tests {
             },
             origin: 3,
             reread: 4_711,
+            last: Some(LastRecord { offset: 4_800, timestamp_ms: 1_570_752_000_500 }),
             fresh: false,
             entries: vec![
                 entry(Some(1_570_752_000_000), None, None),
@@ -223,12 +250,12 @@ mod tests {
         let named = checkpoint();
         assert_eq!(
             named.encode(),
-            "c2;3;4711;10000;1m,2m;tBTCUSD=1570752000000/,tAVAX:USD=/1570752000001,\
+            "c2;3;4711;4800:1570752000500;10000;1m,2m;tBTCUSD=1570752000000/,tAVAX:USD=/1570752000001,\
              tBTCUSD=5/9223372036854775807/9/beef:7:+beef:7:",
             "the text is a contract with running groups"
         );
         let fresh = Checkpoint { fresh: true, entries: Vec::new(), ..checkpoint() };
-        let empty = Checkpoint { entries: Vec::new(), ..checkpoint() };
+        let empty = Checkpoint { entries: Vec::new(), last: None, ..checkpoint() };
         for checkpoint in [named, fresh, empty] {
             assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
         }
@@ -244,7 +271,7 @@ mod tests {
     fn a_foreign_text_is_refused() {
         let good = checkpoint().encode();
         let bad =
-            ["", "hello", "c3;3;4711;10000;1m;", "c2;3;4711;10000;1x;", "c2;5;4;0;1m;", "c2;0;1;0;1m;t=1", "c1;0;1;0;1m;tBTCUSD=1//2/a:1:"];
+            ["", "hello", "c3;3;4711;;10000;1m;", "c2;3;4711;;10000;1x;", "c2;5;4;;0;1m;", "c2;0;1;;0;1m;t=1", "c2;0;1;7;0;1m;", "c1;0;1;0;1m;tBTCUSD=1//2/a:1:"];
         for text in bad.into_iter().chain([&good[..good.len() - 5], &format!("{good};x")]) {
             assert!(Checkpoint::decode(text).is_err(), "{text}");
         }

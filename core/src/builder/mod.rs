@@ -191,6 +191,7 @@ impl Builder {
                 .min()
                 .unwrap_or(head)
                 .min(head),
+            last: None,
             fresh: false,
             entries: Vec::new(),
         };

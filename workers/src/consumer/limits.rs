@@ -33,6 +33,10 @@ pub const PREFETCH_RECORDS: usize = 4_000;
 pub const PREFETCH_KIB: usize = 1_024;
 /// Most bytes of one partition in one answer of a broker.
 pub const FETCH_BYTES_MAX: usize = 256 * 1024;
+/// It is looked at this often whether the topic was made anew under the same name.
+pub const IDENTITY_INTERVAL: Duration = Duration::from_secs(20);
+/// One question for that: nothing depends on the answer's coming.
+pub const IDENTITY_CALL: Duration = Duration::from_secs(1);
 /// The topic's partitions are looked up this often, as the producer does.
 pub const METADATA_REFRESH: Duration = Duration::from_secs(30);
 /// Schema ids that are remembered: a hostile topic could name any number.
