@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use candles_core::mark::Mark;
+use candles_core::mark::Signed;
 
 use super::{
     limits::{BURST_RECORDS_MAX, QUEUE_RECORDS_MAX},
@@ -20,7 +20,7 @@ struct Waiting {
     key_len: usize,
     value_len: usize,
     published: Instant,
-    mark: Option<Mark>,
+    mark: Option<Signed>,
 }
 
 /// What waits for one partition, and how much is on its way.
@@ -56,7 +56,7 @@ impl Outbox {
     }
 
     /// A mark's record: headers, no value. Refused as trades are.
-    pub fn mark(&mut self, partition: i32, key: &[u8], mark: Mark, now: Instant) -> Result<(), Refused> {
+    pub fn mark(&mut self, partition: i32, key: &[u8], mark: Signed, now: Instant) -> Result<(), Refused> {
         self.push(partition, key, &[], now, Some(mark))
     }
 
@@ -67,7 +67,7 @@ impl Outbox {
         key: &[u8],
         value: &[u8],
         published: Instant,
-        mark: Option<Mark>,
+        mark: Option<Signed>,
     ) -> Result<(), Refused> {
         if self.queued() >= QUEUE_RECORDS_MAX {
             return Err(Refused::Full);
@@ -155,7 +155,7 @@ impl Lane {
         let (first, mut at) = self.handed_over;
         for record in self.waiting[first..].iter().take(records_max) {
             let (key, rest) = self.bytes[at..].split_at(record.key_len);
-            match record.mark {
+            match &record.mark {
                 None => publisher.trade(partition, key, &rest[..record.value_len], record.published)?,
                 Some(mark) => publisher.mark(partition, key, mark, record.published)?,
             }
