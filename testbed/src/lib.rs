@@ -5,4 +5,5 @@ pub mod demo;
 pub mod doubles;
 pub mod exchange;
 pub mod judge;
+pub mod proxy;
 pub mod servers;
