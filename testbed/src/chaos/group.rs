@@ -2,7 +2,7 @@
 //! Through a listener that no trouble is made on. Every call blocks its own thread, not the caller's.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -12,8 +12,10 @@ use rdkafka::message::Headers as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-/// Limit of one call.
+/// Limit of one call, and of its repetitions.
 const CALL: Duration = Duration::from_secs(20);
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// An administrator of one topic and its group.
 #[derive(Debug, Clone)]
@@ -27,12 +29,19 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// Runs what may be repeated until it succeeds: brokers may be coming and going meanwhile.
     async fn blocking<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&Self) -> anyhow::Result<T> + Send + 'static,
+        act: impl Fn(&Self) -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
-        let admin = self.clone();
-        tokio::task::spawn_blocking(move || act(&admin)).await?
+        let (admin, begun) = (self.clone(), Instant::now());
+        let insist = move || loop {
+            match act(&admin) {
+                Err(_) if begun.elapsed() < CALL => std::thread::sleep(PAUSE),
+                result => return result,
+            }
+        };
+        tokio::task::spawn_blocking(insist).await?
     }
 
     fn config(&self) -> ClientConfig {
@@ -91,8 +100,8 @@ impl Admin {
     pub async fn reset(&self, offsets: Vec<(i32, i64)>) -> anyhow::Result<()> {
         self.blocking(move |admin| {
             let mut list = TopicPartitionList::new();
-            for (partition, offset) in offsets {
-                list.add_partition_offset(&admin.topic, partition, Offset::Offset(offset))?;
+            for (partition, offset) in &offsets {
+                list.add_partition_offset(&admin.topic, *partition, Offset::Offset(*offset))?;
             }
             admin.reader()?.commit(&list, CommitMode::Sync).context("reset offsets")
         })
@@ -110,18 +119,19 @@ impl Admin {
         done.elements().iter().try_for_each(|element| element.error()).context("delete records")
     }
 
-    /// Appends values of a foreign client to partition 0.
+    /// Appends values of a foreign client to partition 0, once.
     pub async fn append(&self, values: Vec<Vec<u8>>) -> anyhow::Result<()> {
-        self.blocking(move |admin| {
+        let admin = self.clone();
+        let append = move || {
             let mut config = admin.config();
-            let producer: BaseProducer = config.set("acks", "all").create()?;
+            let producer: BaseProducer = config.set("enable.idempotence", "true").create()?;
             for value in &values {
                 let record = BaseRecord::to(&admin.topic).partition(0).key("tBTCUSD").payload(value);
                 producer.send(record).map_err(|(error, _)| error).context("append a foreign record")?;
             }
             producer.flush(CALL).context("append foreign records")
-        })
-        .await
+        };
+        tokio::task::spawn_blocking(append).await?
     }
 
     /// Offsets in partition 0 of the records that dead letters speak of, each once.

@@ -105,6 +105,8 @@ async fn play(
         done
     };
     let (times, ()) = tokio::join!(course, watcher::run(&world, &mut seen, end_ms, stop.clone()));
+    // What a half-made run left behind says nothing.
+    let times = times?;
     let settled = Instant::now();
     let broken = finish(&world).await;
 
@@ -112,7 +114,7 @@ async fn play(
     evidence.changes = seen.changes(&evidence.finals);
     outcome.verdict = world.verdict(&evidence, ready_ms - BACKFILL_MS, end_ms)?;
     broken.into_iter().for_each(|text| outcome.verdict.add(Kind::Broken, text));
-    for (planned, (from, to)) in times?.into_iter().flatten() {
+    for (planned, (from, to)) in times.into_iter().flatten() {
         let recovered = seen.recovered(to).or_else(|| outcome.verdict.is_clean().then(|| settled - to));
         let detected = seen.detected(from, to + SIGN_AFTER);
         outcome.met.push(Met { fault: planned.fault, detected, recovered });
