@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use candles_testbed::chaos::{self, Fault, Options, fault, report, schedule};
+use candles_testbed::chaos::{Chaos, Fault, Options, fault, planted, report, schedule};
 use clap::Parser;
 
 /// Breaks everything around producers and consumers while they work, and judges every candle.
@@ -29,9 +29,9 @@ struct Arguments {
     /// How many runs are under way at once
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
     lanes: u8,
-    /// Workers are a build with this planted bug; ends with the first run that shows it
-    #[arg(long)]
-    planted: Option<String>,
+    /// Judge the judge: workers have a planted bug, each of which must be seen within 12 seeds
+    #[arg(long, conflicts_with_all = ["runs", "seed", "only"])]
+    planted: bool,
     /// List the faults
     #[arg(long)]
     list: bool,
@@ -49,40 +49,67 @@ async fn main() -> ExitCode {
         let _ = writeln!(std::io::stdout(), "{}", names.join("\n"));
         return ExitCode::SUCCESS;
     }
+    let done = if arguments.planted { judge_the_judge(&arguments).await } else { runs(&arguments).await };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("chaos: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Runs the seeds; false: something was found.
+async fn runs(arguments: &Arguments) -> anyhow::Result<bool> {
     let options = Options {
         first: arguments.seed.unwrap_or(0),
         runs: arguments.runs.unwrap_or(if arguments.seed.is_some() { 1 } else { 12 }),
         only: arguments.only,
         trading: Duration::from_secs(arguments.seconds),
-        lanes: arguments.lanes.into(),
-        planted: arguments.planted,
+        planted: None,
     };
-    let say = |text: String| {
-        let _ = writeln!(std::io::stdout(), "{text}");
-    };
-    let outcomes = match chaos::run(&options, |outcome| say(report::line(outcome))).await {
-        Ok(outcomes) => outcomes,
-        Err(error) => {
-            eprintln!("chaos: {error:#}");
-            return ExitCode::from(2);
-        }
-    };
-    say(format!(
-        "\n{}\n{}\n{}",
-        report::table(&outcomes),
-        report::memory(&outcomes),
-        report::totals(&outcomes)
-    ));
-    let red: Vec<String> = outcomes
-        .iter()
-        .filter(|outcome| !outcome.verdict.is_clean())
-        .map(|outcome| replay(outcome.schedule.seed, &options))
-        .collect();
+    let lanes = usize::from(arguments.lanes).min(options.runs as usize).max(1);
+    let chaos = Chaos::start(lanes).await?;
+    let outcomes = chaos.run(&options, |outcome| say(&report::line(outcome)), |_| false).await?;
+    let (table, memory, totals) =
+        (report::table(&outcomes), report::memory(&outcomes), report::totals(&outcomes));
+    say(&format!("\n{table}\n{memory}\n{totals}"));
+    let red = outcomes.iter().filter(|outcome| !outcome.verdict.is_clean());
+    let red: Vec<String> = red.map(|outcome| replay(outcome.schedule.seed, &options)).collect();
     if red.is_empty() {
-        return ExitCode::SUCCESS;
+        chaos.finish();
+    } else {
+        say(&format!("replay with:\n{}", red.join("\n")));
     }
-    say(format!("replay with:\n{}", red.join("\n")));
-    ExitCode::FAILURE
+    Ok(red.is_empty())
+}
+
+/// Runs each planted bug until the judge sees it; false: one was not seen.
+async fn judge_the_judge(arguments: &Arguments) -> anyhow::Result<bool> {
+    let chaos = Chaos::start(arguments.lanes.into()).await?;
+    let mut seen = 0;
+    say("| planted bug | runs | seen by seed | as |\n|---|---|---|---|");
+    for bug in planted::BUGS {
+        let outcomes = planted::catch(&chaos, bug, Duration::from_secs(arguments.seconds)).await?;
+        let (name, runs) = (bug.name, outcomes.len());
+        match outcomes.iter().find(|outcome| bug.is_shown_by(outcome)) {
+            Some(outcome) => {
+                seen += 1;
+                let (seed, summary) = (outcome.schedule.seed, outcome.verdict.summary());
+                say(&format!("| {name} | {runs} | {seed} | {summary} |"));
+            }
+            None => say(&format!("| {name} | {runs} | never | |")),
+        }
+    }
+    if seen == planted::BUGS.len() {
+        chaos.finish();
+    }
+    Ok(seen == planted::BUGS.len())
 }
 
 fn replay(seed: u64, options: &Options) -> String {

@@ -10,6 +10,7 @@
 mod act;
 pub mod fault;
 mod group;
+pub mod planted;
 pub mod report;
 mod run;
 pub mod schedule;
@@ -18,9 +19,12 @@ mod tap;
 mod watcher;
 mod world;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 pub use self::fault::Fault;
 pub use self::run::{Met, Outcome};
@@ -38,51 +42,73 @@ pub struct Options {
     pub only: Option<Fault>,
     /// How long each trades.
     pub trading: Duration,
-    /// How many are under way at once.
-    pub lanes: usize,
-    /// Workers have this planted bug, and the first run that shows it is the last one.
+    /// Workers have this planted bug.
     pub planted: Option<String>,
 }
 
-/// Runs them all; `tell` hears of each as it ends.
-pub async fn run(options: &Options, tell: impl Fn(&Outcome) + Sync) -> anyhow::Result<Vec<Outcome>> {
-    let schedule = |seed| Schedule::new(seed, options.only, options.trading);
-    let all = (options.first..options.first + options.runs).map(schedule);
-    let (alone, beside): (VecDeque<Schedule>, VecDeque<Schedule>) = all.partition(Schedule::is_exclusive);
-    let lanes = if beside.is_empty() { 1 } else { options.lanes.clamp(1, beside.len()) };
-    let stage = Stage::start(lanes).await?;
-    let (queue, outcomes) = (Mutex::new(beside), Mutex::new(Vec::new()));
-    let enough = || {
-        let outcomes: &Vec<Outcome> = &outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        options.planted.is_some() && outcomes.iter().any(|outcome| !outcome.verdict.is_clean())
-    };
-    let one = async |lane: &Lane, schedule: Schedule| {
-        let outcome = run::run(&stage, lane, &schedule, 1, options.planted.as_deref()).await;
-        tell(&outcome);
-        outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-    };
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let lane = async |lane: &Lane| {
-        while let (false, Some(schedule)) = (enough(), next()) {
-            one(lane, schedule).await;
+/// The servers of all runs. Ends with its handle; logs and data stay unless it is told that all went well.
+pub struct Chaos {
+    stage: Stage,
+    /// Keeps the names of repeated seeds apart.
+    runs: AtomicUsize,
+}
+
+impl Chaos {
+    /// Starts the servers for so many runs side by side.
+    pub async fn start(lanes: usize) -> anyhow::Result<Self> {
+        Ok(Self { stage: Stage::start(lanes).await?, runs: AtomicUsize::new(1) })
+    }
+
+    /// Everything went well: logs and data go.
+    pub fn finish(&self) {
+        self.stage.finish();
+    }
+
+    /// Runs them all; `tell` hears of each as it ends. `enough`: with the first outcome like this the rest is left.
+    pub async fn run(
+        &self,
+        options: &Options,
+        tell: impl Fn(&Outcome),
+        enough: impl Fn(&Outcome) -> bool,
+    ) -> anyhow::Result<Vec<Outcome>> {
+        let schedule = |seed| Schedule::new(seed, options.only, options.trading);
+        let all = (options.first..options.first + options.runs).map(schedule);
+        let (alone, beside): (VecDeque<Schedule>, VecDeque<Schedule>) = all.partition(Schedule::is_exclusive);
+        let (queue, outcomes) = (RefCell::new(beside), RefCell::new(Vec::new()));
+        let stop = CancellationToken::new();
+        let one = async |lane: &Lane, schedule: Schedule| {
+            let attempt = self.runs.fetch_add(1, Ordering::Relaxed);
+            let planted = options.planted.as_deref();
+            let outcome = run::run(&self.stage, lane, &schedule, attempt, planted).await;
+            tell(&outcome);
+            if enough(&outcome) {
+                stop.cancel();
+            }
+            outcomes.borrow_mut().push(outcome);
+            heal(lane).await
+        };
+        let next = || queue.borrow_mut().pop_front();
+        let lane = async |lane: &Lane| {
+            while let Some(schedule) = next() {
+                one(lane, schedule).await?;
+            }
+            anyhow::Ok(())
+        };
+        let lanes = futures_util::future::try_join_all(self.stage.lanes.iter().map(lane));
+        // Those that are still under way are given up when it is enough.
+        stop.run_until_cancelled(lanes).await.transpose()?;
+        for schedule in alone {
+            if stop.is_cancelled() {
+                break;
+            }
+            one(&self.stage.lanes[0], schedule).await?;
+            self.stage.heal().await?;
+        }
+        for lane in &self.stage.lanes {
             heal(lane).await?;
         }
-        anyhow::Ok(())
-    };
-    futures_util::future::try_join_all(stage.lanes.iter().map(lane)).await?;
-    for schedule in alone {
-        if enough() {
-            break;
-        }
-        one(&stage.lanes[0], schedule).await;
-        heal(&stage.lanes[0]).await?;
-        stage.heal().await?;
+        Ok(outcomes.into_inner())
     }
-    let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if outcomes.iter().all(|outcome| outcome.verdict.is_clean()) {
-        stage.finish();
-    }
-    Ok(outcomes)
 }
 
 /// What a run that ended early may have left broken.

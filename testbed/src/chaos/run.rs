@@ -164,10 +164,11 @@ async fn settle(world: &World<'_>, covered_by_ms: i64, end_ms: i64) -> anyhow::R
         // Until the last windows can be final nothing is settled.
         if world.sim.clock_ms() > end_ms {
             // A frozen or restarting database answers later.
-            if let Ok(evidence) = world.evidence().await
-                && world.verdict(&evidence, covered_by_ms, end_ms)?.is_clean()
-            {
-                return Ok(());
+            if let Ok(evidence) = world.evidence().await {
+                let verdict = world.verdict(&evidence, covered_by_ms, end_ms)?;
+                if verdict.is_clean() || verdict.is_final() {
+                    return Ok(());
+                }
             }
         }
         tokio::time::sleep(AGAIN).await;

@@ -2,7 +2,6 @@
 //! A stage, a lane and a schedule in; a running world out, and what it left behind as evidence.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +38,8 @@ const PAGE_ROWS: usize = 500;
 const TOKEN_VARIABLE: &str = "INFLUX_TOKEN";
 /// Tells a build with planted bugs which one to have.
 const PLANTED_VARIABLE: &str = "CANDLES_PLANTED";
+/// Tells it which worker to be.
+const ROLE_VARIABLE: &str = "CANDLES_PLANTED_ROLE";
 
 /// The exchange as one producer reaches it.
 pub struct Exchange {
@@ -169,14 +170,13 @@ impl<'a> World<'a> {
 
     fn start(&self, role: &str, number: usize, exchange: &Exchange) -> anyhow::Result<Worker> {
         let mut env = vec![(TOKEN_VARIABLE, self.lane.influxdb.token().to_owned())];
-        env.extend(self.planted.iter().map(|bug| (PLANTED_VARIABLE, bug.clone())));
+        if let Some(bug) = &self.planted {
+            env.extend([(PLANTED_VARIABLE, bug.clone()), (ROLE_VARIABLE, role.to_owned())]);
+        }
         let name = format!("{}-{role}-{}", self.name, number + 1);
-        Ok(Worker::start(&self.binary(role)?, &name, &self.yaml(exchange)?, &env, &self.lane.run)?)
-    }
-
-    fn binary(&self, role: &str) -> anyhow::Result<PathBuf> {
-        let planted = format!("planted-{role}");
-        Ok(worker::binary(if self.planted.is_some() { &planted } else { role })?)
+        // Both workers are in the build with planted bugs.
+        let binary = worker::binary(if self.planted.is_some() { "planted" } else { role })?;
+        Ok(Worker::start(&binary, &name, &self.yaml(exchange)?, &env, &self.lane.run)?)
     }
 
     fn yaml(&self, exchange: &Exchange) -> anyhow::Result<String> {

@@ -109,6 +109,12 @@ impl Verdict {
         self.counts.iter().all(|count| *count == 0)
     }
 
+    /// Something is wrong that no time mends: what is missing may still come, what is there does not change.
+    pub fn is_final(&self) -> bool {
+        let mends = |kind: Kind| matches!(kind, Kind::Lost | Kind::Incomplete);
+        Kind::ALL.into_iter().any(|kind| self.count(kind) > 0 && !mends(kind))
+    }
+
     /// `ok`, or how many findings of each kind.
     pub fn summary(&self) -> String {
         let counted = Kind::ALL.into_iter().filter(|kind| self.count(*kind) > 0);
