@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod demo;
 pub mod doubles;
 pub mod exchange;
+pub mod fuzz;
 pub mod judge;
 pub mod proxy;
 pub mod servers;

@@ -195,6 +195,15 @@ impl Fault {
             )
     }
 
+    /// Both cannot be on at once: one starts consumers that the other needs to be gone, or removes what it injected.
+    pub fn excludes(self, other: Self) -> bool {
+        let needs_them_gone = |fault| matches!(fault, Self::OffsetsReset | Self::RecordsDeleted);
+        let touches = |fault| {
+            matches!(fault, Self::ConsumerKill | Self::ConsumerStop | Self::ConsumerZombie | Self::Poison)
+        };
+        (needs_them_gone(self) && touches(other)) || (needs_them_gone(other) && touches(self))
+    }
+
     /// Two producers run.
     pub fn needs_two_producers(self) -> bool {
         use Fault::{OneOfTwoProducersCutOff, OneOfTwoProducersFreeze, OneOfTwoProducersKill};

@@ -103,19 +103,24 @@ impl Schedule {
         let rounds = (trading.saturating_sub(TRADING).as_secs() / 6) as usize;
         for _ in 0..dice.below(3) {
             let other = others[dice.below(others.len())];
-            if other != about && !(other == Fault::ConsumerZombie && schedule.assignor != "Broker") {
+            if other != about && schedule.suits(other) {
                 schedule.add(other, &mut dice, first, FAULTS_UNTIL);
             }
         }
         for round in 0..rounds {
             let other = others[dice.below(others.len())];
-            if !(other == Fault::ConsumerZombie && schedule.assignor != "Broker") {
+            if schedule.suits(other) {
                 let begin = Duration::from_secs(6 * (round as u64 + 1));
                 schedule.add(other, &mut dice, begin, begin + Duration::from_secs(6));
             }
         }
         schedule.faults.sort_by_key(|planned| planned.at);
         schedule
+    }
+
+    /// Whether this fault can come beside what the run is about. A zombie needs a session that ends within a run.
+    fn suits(&self, other: Fault) -> bool {
+        !self.about.excludes(other) && (other != Fault::ConsumerZombie || self.assignor == "Broker")
     }
 
     fn add(&mut self, fault: Fault, dice: &mut Dice, least: Duration, most: Duration) {

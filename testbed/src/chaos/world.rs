@@ -22,10 +22,11 @@ use crate::servers::{Worker, worker};
 pub const SPEED: f64 = 10.0;
 /// When the exchange's clock starts: 2026-01-01.
 pub const START_MS: i64 = 1_767_225_600_000;
-/// How far back coverage begins, and how long windows wait; in exchange time.
+/// How far back coverage begins, in exchange time.
 pub const BACKFILL_MS: i64 = 120_000;
-/// See `BACKFILL_MS`.
-pub const LATENESS_MS: i64 = 2_000;
+/// How long windows wait, in exchange time: a trade whose first frame is missing comes 2 s late, and what is 6 s there
+/// is 0.6 s on a busy machine.
+pub const LATENESS_MS: i64 = 8_000;
 /// Lengths of the candles.
 pub const LENGTHS_MS: [i64; 3] = [5_000, 10_000, 60_000];
 /// Partitions of the topic.
