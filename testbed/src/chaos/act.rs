@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::fault::Fault;
 use super::schedule::{Dice, Planned};
-use super::world::{LATENESS_MS, World};
+use super::world::{LATENESS_MS, PARTITIONS, World};
 use crate::exchange::{self as market, CutHow, GarbageKind, NewTrade, RestFault, TradeFrame};
 use crate::judge::Gap;
 use crate::proxy::{Door, End, Flow, Proxy, Trouble};
@@ -39,6 +39,7 @@ pub async fn begin(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
                 consumer.stop().await?;
             }
         }
+        Fault::TopicGrows => world.grow(PARTITIONS + 2).await?,
         Fault::Poison => poison(world, chance).await?,
         Fault::BrokerKill => world.stage.kafka.kill(1 + (chance % 3) as usize)?,
         Fault::BrokersKillTwo | Fault::BrokersKillAll => {
@@ -79,7 +80,7 @@ pub async fn end(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
     match fault {
         Fault::ProducerKill | Fault::ProducerStop => producer(world, chance)?.start()?,
         // It is the other one's turn for good.
-        Fault::OneOfTwoProducersKill | Fault::RebalanceStorm | Fault::Poison => {}
+        Fault::OneOfTwoProducersKill | Fault::RebalanceStorm | Fault::TopicGrows | Fault::Poison => {}
         Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => producer(world, chance)?.thaw()?,
         Fault::ConsumerKill | Fault::ConsumerStop => consumer(world, chance)?.start()?,
         Fault::ConsumersKillAll => world.consumers.all().iter().try_for_each(|consumer| consumer.start())?,

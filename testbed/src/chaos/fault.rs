@@ -34,6 +34,8 @@ pub enum Fault {
     OffsetsReset,
     /// Records are deleted that no consumer has read, as by retention.
     RecordsDeleted,
+    /// The topic gets more partitions: symbols move to others.
+    TopicGrows,
     /// Records that nobody can read, from a foreign client.
     Poison,
     /// Connections to all brokers are reset.
@@ -129,6 +131,7 @@ pub const ALL: &[(Fault, &str)] = &[
     (Fault::RebalanceStorm, "rebalance-storm"),
     (Fault::OffsetsReset, "offsets-reset"),
     (Fault::RecordsDeleted, "records-deleted"),
+    (Fault::TopicGrows, "topic-grows"),
     (Fault::KafkaOneRefused, "kafka-one-refused"),
     (Fault::KafkaAllRefused, "kafka-all-refused"),
     (Fault::KafkaSlow, "kafka-slow"),
@@ -176,7 +179,7 @@ impl Fault {
         use Fault::{
             ConsumersKillAll, ExchangeUnfillable, OffsetsReset, OneOfTwoProducersCutOff,
             OneOfTwoProducersFreeze, OneOfTwoProducersKill, RebalanceStorm, RecordsDeleted, Registry500,
-            RegistryRefused, Scale,
+            RegistryRefused, Scale, TopicGrows,
         };
         !self.is_exclusive()
             && !matches!(
@@ -187,6 +190,7 @@ impl Fault {
                     | OffsetsReset
                     | RecordsDeleted
                     | ExchangeUnfillable
+                    | TopicGrows
                     | ConsumersKillAll
                     | RegistryRefused
                     | Registry500

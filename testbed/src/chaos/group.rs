@@ -2,6 +2,8 @@
 //! Through a listener that no trouble is made on. Every call blocks its own thread, not the caller's.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,8 +26,8 @@ pub struct Admin {
     pub bootstrap: String,
     /// The topic.
     pub topic: String,
-    /// Its partitions.
-    pub partitions: i32,
+    /// How many partitions it has.
+    pub partitions: Arc<AtomicI32>,
 }
 
 impl Admin {
@@ -42,6 +44,10 @@ impl Admin {
             }
         };
         tokio::task::spawn_blocking(insist).await?
+    }
+
+    fn partitions(&self) -> i32 {
+        self.partitions.load(Ordering::Relaxed)
     }
 
     fn config(&self) -> ClientConfig {
@@ -64,7 +70,7 @@ impl Admin {
                 let (low, high) = reader.fetch_watermarks(&admin.topic, partition, CALL)?;
                 Ok((partition, low, high))
             };
-            (0..admin.partitions).map(end).collect()
+            (0..admin.partitions()).map(end).collect()
         })
         .await
     }
@@ -73,7 +79,7 @@ impl Admin {
     pub async fn committed(&self) -> anyhow::Result<Vec<(i32, Option<i64>)>> {
         self.blocking(|admin| {
             let mut list = TopicPartitionList::new();
-            (0..admin.partitions).for_each(|partition| {
+            (0..admin.partitions()).for_each(|partition| {
                 list.add_partition(&admin.topic, partition);
             });
             let committed = admin.reader()?.committed_offsets(list, CALL)?;

@@ -25,6 +25,9 @@ pub fn line(outcome: &Outcome) -> String {
         "          {} trades, {} candles right, {} of {} records repeat a trade",
         verdict.trades, verdict.windows, verdict.duplicates, verdict.records
     );
+    if !verdict.behind.is_empty() {
+        let _ = write!(text, ", {} came late and count", verdict.behind.len());
+    }
     if !verdict.explained.is_empty() {
         let _ = write!(text, ", {} windows explained: {}", verdict.explained.len(), verdict.explained[0].1);
     }

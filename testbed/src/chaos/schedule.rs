@@ -8,6 +8,8 @@ use super::fault::{ALL, Fault};
 
 /// Trading goes on so long after all workers are ready.
 pub const TRADING: Duration = Duration::from_secs(12);
+/// Trading of a run whose topic grows: producers look for more partitions every 30 s.
+const GROWTH: Duration = Duration::from_secs(42);
 /// No fault begins later than this.
 const FAULTS_UNTIL: Duration = Duration::from_secs(6);
 
@@ -91,6 +93,9 @@ impl Schedule {
             faults: Vec::new(),
             about,
         };
+        if about == Fault::TopicGrows {
+            schedule.trading = schedule.trading.max(GROWTH);
+        }
         if about == Fault::ConsumerZombie {
             // Only there a session is shorter than a run; and somebody has to take over.
             schedule.assignor = "Broker";

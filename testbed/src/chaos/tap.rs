@@ -2,6 +2,7 @@
 //! Reads through a listener that no trouble is made on, from the topic's birth, outside any group.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -28,6 +29,7 @@ struct Raw {
 pub struct Tap {
     stop: Arc<AtomicBool>,
     arrivals: Receiver<Raw>,
+    sender: Sender<Raw>,
     schemas: HashMap<u32, Option<Schema>>,
     registry: String,
     records: Vec<LogRecord>,
@@ -40,8 +42,28 @@ impl Drop for Tap {
 }
 
 impl Tap {
-    /// Reads all partitions of `topic` from their beginning. `registry`: base of its API.
-    pub fn start(bootstrap: &str, topic: &str, partitions: i32, registry: &str) -> anyhow::Result<Self> {
+    /// Reads these partitions of `topic` from their beginning. `registry`: base of its API.
+    pub fn start(
+        bootstrap: &str,
+        topic: &str,
+        partitions: Range<i32>,
+        registry: &str,
+    ) -> anyhow::Result<Self> {
+        let (sender, arrivals) = channel();
+        let tap = Self {
+            stop: Arc::default(),
+            arrivals,
+            sender,
+            schemas: HashMap::new(),
+            registry: registry.to_owned(),
+            records: Vec::new(),
+        };
+        tap.read_also(bootstrap, topic, partitions)?;
+        Ok(tap)
+    }
+
+    /// Reads more partitions from now on.
+    pub fn read_also(&self, bootstrap: &str, topic: &str, partitions: Range<i32>) -> anyhow::Result<()> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("group.id", "tap")
@@ -50,16 +72,14 @@ impl Tap {
             .create()
             .context("make the tap's client")?;
         let mut list = TopicPartitionList::new();
-        for partition in 0..partitions {
+        for partition in partitions {
             list.add_partition_offset(topic, partition, Offset::Beginning)?;
         }
         consumer.assign(&list).context("assign the tap's partitions")?;
-        let (sender, arrivals) = channel();
-        let stop = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&stop);
-        std::thread::Builder::new().name("tap".to_owned()).spawn(move || read(&consumer, &sender, &until))?;
-        let (schemas, records) = (HashMap::new(), Vec::new());
-        Ok(Self { stop, arrivals, schemas, registry: registry.to_owned(), records })
+        let (sender, until) = (self.sender.clone(), Arc::clone(&self.stop));
+        let thread = std::thread::Builder::new().name("tap".to_owned());
+        thread.spawn(move || read(&consumer, &sender, &until))?;
+        Ok(())
     }
 
     /// What has been read so far, each partition in the order of its offsets.

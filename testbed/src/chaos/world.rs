@@ -2,6 +2,7 @@
 //! A stage, a lane and a schedule in; a running world out, and what it left behind as evidence.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -137,7 +138,7 @@ impl<'a> World<'a> {
             exchanges.push(Exchange { socket, history });
         }
         let bootstrap = stage.kafka.bootstrap();
-        let tap = Tap::start(&bootstrap, &name, PARTITIONS, stage.registry.url())?;
+        let tap = Tap::start(&bootstrap, &name, 0..PARTITIONS, stage.registry.url())?;
         Ok(Self {
             stage,
             lane,
@@ -147,7 +148,7 @@ impl<'a> World<'a> {
             influxdb: Proxy::start(Some(address(lane.influxdb.url())?)).await?,
             producers: Workers::default(),
             consumers: Workers::default(),
-            admin: Admin { bootstrap, topic: name.clone(), partitions: PARTITIONS },
+            admin: Admin { bootstrap, topic: name.clone(), partitions: Arc::new(PARTITIONS.into()) },
             excuses: Mutex::default(),
             tap: tokio::sync::Mutex::new(tap),
             name,
@@ -258,9 +259,18 @@ impl<'a> World<'a> {
             covered_by_ms,
             end_ms,
             gaps: &excuses.gaps,
+            grows: self.admin.partitions.load(Ordering::Relaxed) > PARTITIONS,
             removed: &excuses.removed,
         };
         Ok(judge(&case, evidence))
+    }
+
+    /// Lets the topic grow to so many partitions.
+    pub async fn grow(&self, count: i32) -> anyhow::Result<()> {
+        self.stage.kafka.add_partitions(&self.name, count).await?;
+        self.tap.lock().await.read_also(&self.admin.bootstrap, &self.name, PARTITIONS..count)?;
+        self.admin.partitions.store(count, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Highest time of each symbol before these offsets, by trade or `until` mark, and the first at or after them.

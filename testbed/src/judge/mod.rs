@@ -38,6 +38,8 @@ pub struct Case<'a> {
     pub end_ms: i64,
     /// Where trades could truly not be had.
     pub gaps: &'a [Gap],
+    /// Symbols may move to another partition: the topic grows.
+    pub grows: bool,
     /// Parts of the log that were removed before anybody had read them: partition, first offset, end.
     pub removed: &'a [(i32, i64, i64)],
 }
@@ -141,10 +143,8 @@ fn judge_topic(case: &Case<'_>, log: &topic::Log<'_>, expected: &[&TrueTrade], v
             None => verdict.add(Kind::Foreign, format!("{symbol} {id} in the topic never happened")),
         }
     }
-    for text in &log.late {
-        verdict.add(Kind::Late, text.clone());
-    }
-    for text in &log.disordered {
+    verdict.behind.clone_from(&log.late);
+    for text in log.disordered.iter().chain(log.moved.iter().filter(|_| !case.grows)) {
         verdict.add(Kind::Disordered, text.clone());
     }
 }
@@ -199,8 +199,10 @@ fn judge_candles(
             Some(stored) if stored == candle => verdict.windows += 1,
             Some(stored) => {
                 let kind = if stored.count > candle.count { Kind::Doubled } else { Kind::Wrong };
-                let kind = if stored.count < candle.count { Kind::Lost } else { kind };
                 let late = log.late_in(window);
+                let lacks = if late.is_some() { Kind::Late } else { Kind::Lost };
+                let kind = if stored.count < candle.count { lacks } else { kind };
+                let late = late.unwrap_or_default();
                 verdict.add(kind, format!("{window} final as {stored:?}, true: {candle:?}{late}"));
             }
             // Before coverage there is nothing to expect, and a final candle that is right does no harm.

@@ -18,6 +18,7 @@ struct World {
     truth: Vec<TrueTrade>,
     evidence: Evidence,
     gaps: Vec<Gap>,
+    grows: bool,
     removed: Vec<(i32, i64, i64)>,
 }
 
@@ -56,7 +57,7 @@ fn world() -> World {
     let finals = truth::candles(&truth, &LENGTHS_MS);
     let finals = finals.into_iter().filter(|(window, _)| window.end_ms() <= END_MS).collect();
     let evidence = Evidence { log, raw, finals, ..Evidence::default() };
-    World { truth, evidence, gaps: Vec::new(), removed: Vec::new() }
+    World { truth, evidence, gaps: Vec::new(), grows: false, removed: Vec::new() }
 }
 
 fn as_logged(trade: &TrueTrade) -> LogTrade {
@@ -78,6 +79,7 @@ impl World {
             covered_by_ms: BEGIN_MS,
             end_ms: END_MS,
             gaps: &self.gaps,
+            grows: self.grows,
             removed: &self.removed,
         };
         judge(&case, &self.evidence)
@@ -283,16 +285,23 @@ fn a_trade_behind_the_watermark_is_late_and_one_within_the_lateness_is_not() {
     world.evidence.log.insert(at.unwrap(), LogRecord { entry: until(BEGIN_MS + 22_000), ..place });
     // The offset that now stands there twice is another finding.
     assert_eq!(world.kinds(), [Kind::Disordered]);
+    assert_eq!(world.verdict().behind, Vec::<String>::new());
     world.evidence.log[at.unwrap()].entry = until(BEGIN_MS + 22_001);
+    // Its candle has it: somebody waited.
+    assert_eq!((world.kinds(), world.verdict().behind.len()), (vec![Kind::Disordered], 1));
+    let window = Window { symbol: "tBTCUSD".to_owned(), length_ms: 10_000, start_ms: BEGIN_MS + 20_000 };
+    world.evidence.finals.get_mut(&window).unwrap().count -= 1;
     assert_eq!(world.kinds(), [Kind::Late, Kind::Disordered]);
 }
 
 #[test]
-fn a_symbol_in_two_partitions_is_disordered() {
+fn a_symbol_in_two_partitions_is_disordered_unless_the_topic_grows() {
     let mut world = world();
     world.evidence.log.last_mut().unwrap().partition = 0;
     world.evidence.log.last_mut().unwrap().offset = 1_000;
     assert_eq!(world.kinds(), [Kind::Disordered]);
+    world.grows = true;
+    assert_eq!(world.kinds(), []);
 }
 
 #[test]

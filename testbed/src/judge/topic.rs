@@ -92,8 +92,10 @@ pub(super) struct Log<'a> {
     /// Trades that first came behind the watermark.
     pub late: Vec<String>,
     late_at: Vec<(&'a str, i64)>,
-    /// Symbols in more than one partition, offsets that do not rise.
+    /// Offsets that do not rise.
     pub disordered: Vec<String>,
+    /// Symbols in more than one partition.
+    pub moved: Vec<String>,
     /// Records that repeat a trade.
     pub duplicates: usize,
 }
@@ -123,9 +125,11 @@ impl<'a> Log<'a> {
                 Entry::Other => continue,
             };
             let progress = symbols.entry(symbol).or_default();
-            let partition = *progress.partition.get_or_insert(record.partition);
+            let partition = progress.partition.replace(record.partition).unwrap_or(record.partition);
             if partition != record.partition {
-                log.disordered.push(format!("{symbol}: in partitions {partition} and {}", record.partition));
+                log.moved.push(format!("{symbol}: in partitions {partition} and {}", record.partition));
+                // What was seen there says nothing about the order here.
+                progress.seen_ms = None;
             }
             match &record.entry {
                 Entry::Trade(trade) => log.trade(record, trade, progress, lateness_ms),
@@ -157,13 +161,13 @@ impl<'a> Log<'a> {
     }
 
     /// Says how many late trades a window has.
-    pub fn late_in(&self, window: &Window) -> String {
+    pub fn late_in(&self, window: &Window) -> Option<String> {
         let inside = |(symbol, ms): &&(&str, i64)| {
             *symbol == window.symbol && (window.start_ms..window.end_ms()).contains(ms)
         };
         match self.late_at.iter().filter(inside).count() {
-            0 => String::new(),
-            late => format!(" ({late} came late)"),
+            0 => None,
+            late => Some(format!(" ({late} came late)")),
         }
     }
 }

@@ -18,7 +18,7 @@ pub enum Kind {
     Wrong,
     /// A final candle that changed or vanished.
     Regressed,
-    /// A trade that came into the log behind the watermark.
+    /// A candle without trades that came into the log behind the watermark.
     Late,
     /// A window that is incomplete without a reason.
     Incomplete,
@@ -87,6 +87,9 @@ pub struct Verdict {
     pub records: usize,
     /// Records that repeat a trade.
     pub duplicates: usize,
+    /// Trades that came into the log behind its newest time, and by more than the lateness. Their candles may have
+    /// them all the same: a consumer waits for the slower one of two producers.
+    pub behind: Vec<String>,
 }
 
 impl Verdict {
