@@ -109,18 +109,15 @@ fn most_held(act: impl FnOnce()) -> usize {
     HELD.with(|held| (held.get().1 - before).cast_unsigned())
 }
 
-/// Runs `target` on every file of the corpus, then on mutations of them. Panics with the input that breaks it.
-///
-/// # Panics
-/// That is its purpose; and when the folder holds no input.
-pub fn fuzz(corpus: &Path, target: impl Fn(&[u8])) {
+/// Runs `target` on every file of the corpus, then on mutations of them. The error has the input that breaks it.
+pub fn fuzz(corpus: &Path, target: impl Fn(&[u8])) -> Result<(), String> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let (runs, seed) = (number("FUZZ_RUNS").unwrap_or(RUNS), number("FUZZ_SEED").unwrap_or(1));
     let inputs = read(corpus);
-    assert!(!inputs.is_empty(), "{}: no corpus", corpus.display());
-    if let Some(broken) = search(&inputs, runs, seed, &target) {
-        panic!("{broken}");
+    if inputs.is_empty() {
+        return Err(format!("{}: no corpus", corpus.display()));
     }
+    search(&inputs, runs, seed, &target).map_or(Ok(()), Err)
 }
 
 fn read(corpus: &Path) -> Vec<Vec<u8>> {

@@ -110,41 +110,41 @@ mod tests {
 
     #[test]
     fn any_frame_is_understood_or_refused() {
-        fuzz(&corpus("frame"), super::frame);
+        fuzz(&corpus("frame"), super::frame).unwrap();
     }
 
     #[test]
     fn any_page_of_history_is_understood_or_refused() {
-        fuzz(&corpus("history_page"), super::history_page);
+        fuzz(&corpus("history_page"), super::history_page).unwrap();
     }
 
     #[test]
     fn any_record_is_decoded_or_refused() {
-        fuzz(&corpus("record"), super::record);
+        fuzz(&corpus("record"), super::record).unwrap();
     }
 
     #[test]
     fn any_writer_schema_is_resolved_or_refused() {
-        fuzz(&corpus("schema"), super::schema);
+        fuzz(&corpus("schema"), super::schema).unwrap();
     }
 
     #[test]
     fn any_answer_of_a_registry_is_understood_or_refused() {
-        fuzz(&corpus("registry_answer"), super::registry_answer);
+        fuzz(&corpus("registry_answer"), super::registry_answer).unwrap();
     }
 
     #[test]
     fn any_error_of_a_database_is_understood() {
-        fuzz(&corpus("sink_error_body"), super::sink_error_body);
+        fuzz(&corpus("sink_error_body"), super::sink_error_body).unwrap();
     }
 
     #[test]
     fn any_configuration_is_read_or_refused() {
-        fuzz(&corpus("config"), super::config);
+        fuzz(&corpus("config"), super::config).unwrap();
     }
 
     #[test]
     fn symbols_intervals_marks_and_metadata_read_back_as_written() {
-        fuzz(&corpus("texts"), super::texts);
+        fuzz(&corpus("texts"), super::texts).unwrap();
     }
 }

@@ -269,9 +269,9 @@ async fn storm(world: &World<'_>, lasts: Duration) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(900)).await;
         // In good order, and as it comes.
         if round % 2 == 0 {
-            member.stop().await?
+            member.stop().await?;
         } else {
-            member.kill()?
+            member.kill()?;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         member.start()?;
@@ -347,7 +347,7 @@ async fn excuse(world: &World<'_>, offsets: &HashMap<i32, (i64, i64)>, why: &str
 
 async fn reset_offsets(world: &World<'_>, chance: u64) -> anyhow::Result<()> {
     let committed = world.admin.committed().await?;
-    let to_start = chance % 2 == 0;
+    let to_start = chance.is_multiple_of(2);
     let target = |(partition, offset): &(i32, Option<i64>)| {
         Some((*partition, if to_start { 0 } else { (*offset)? / 2 }))
     };

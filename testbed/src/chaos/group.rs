@@ -12,6 +12,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Headers as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
 /// Limit of one call, and of its repetitions.
@@ -122,7 +123,7 @@ impl Admin {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))?;
         }
         let done = admin.delete_records(&list, &AdminOptions::new()).await.context("delete records")?;
-        done.elements().iter().try_for_each(|element| element.error()).context("delete records")
+        done.elements().iter().try_for_each(TopicPartitionListElem::error).context("delete records")
     }
 
     /// Appends values of a foreign client to partition 0, once.

@@ -113,7 +113,9 @@ async fn play(
     let mut evidence = world.evidence().await.context("read the evidence")?;
     evidence.changes = seen.changes(&evidence.finals);
     outcome.verdict = world.verdict(&evidence, ready_ms - BACKFILL_MS, end_ms)?;
-    broken.into_iter().for_each(|text| outcome.verdict.add(Kind::Broken, text));
+    for text in broken {
+        outcome.verdict.add(Kind::Broken, text);
+    }
     for (planned, (from, to)) in times.into_iter().flatten() {
         let recovered = seen.recovered(to).or_else(|| outcome.verdict.is_clean().then(|| settled - to));
         let detected = seen.detected(from, to + SIGN_AFTER);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::world::{LATENESS_MS, LENGTHS_MS, SYMBOLS, World};
 use crate::judge::watch::Watch;
-use crate::judge::{Candles, Change};
+use crate::judge::{Candles, Change, Window};
 
 /// Pause between two looks at the workers.
 const LOOK: Duration = Duration::from_millis(200);
@@ -135,7 +135,7 @@ async fn database(world: &World<'_>, seen: &mut Seen, until_ms: i64) {
         Ok(Ok(finals)) => {
             let busiest = SYMBOLS[..2].iter().map(|(symbol, _)| {
                 let of_it = finals.keys().filter(|w| w.symbol == *symbol && w.length_ms == LENGTHS_MS[0]);
-                of_it.map(|window| window.end_ms()).max().unwrap_or(i64::MIN)
+                of_it.map(Window::end_ms).max().unwrap_or(i64::MIN)
             });
             let newest_ms = busiest.min().unwrap_or(i64::MIN);
             seen.watch.read(&finals);

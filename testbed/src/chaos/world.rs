@@ -293,7 +293,7 @@ impl<'a> World<'a> {
                 times.0 = times.0.max(ms);
             }
             if record.offset >= *after {
-                times.1 = times.1.min(ms).max(i64::MIN);
+                times.1 = times.1.min(ms);
             }
         }
         Ok(found)

@@ -131,7 +131,7 @@ pub(crate) fn server_properties(
 
 /// The listeners of all lanes, each after a comma.
 fn listeners(ports: &[u16]) -> String {
-    (1..).zip(ports).map(|(lane, port)| format!(",LANE{lane}://127.0.0.1:{port}")).collect()
+    (1..).zip(ports).fold(String::new(), |text, (lane, port)| format!("{text},LANE{lane}://127.0.0.1:{port}"))
 }
 
 fn security(lanes: usize) -> String {
