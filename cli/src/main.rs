@@ -7,6 +7,7 @@ mod demo;
 mod influx;
 mod kafka;
 mod output;
+mod replay;
 mod settings;
 mod ui;
 
@@ -47,6 +48,12 @@ enum Command {
     Peek(commands::peek::Arguments),
     Topics(commands::topics::Arguments),
     Lag(commands::lag::Arguments),
+    Schema(commands::schema::Arguments),
+    Verify(commands::verify::Arguments),
+    Rebuild(commands::rebuild::Arguments),
+    Doctor(commands::doctor::Arguments),
+    Completions(commands::completions::Arguments),
+    Man(commands::completions::ManArguments),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +89,12 @@ async fn run(command: Command) -> anyhow::Result<Answer> {
         Command::Peek(arguments) => commands::peek::run(arguments).await,
         Command::Topics(arguments) => commands::topics::run(arguments).await,
         Command::Lag(arguments) => commands::lag::run(arguments).await,
+        Command::Schema(arguments) => commands::schema::run(arguments).await,
+        Command::Verify(arguments) => commands::verify::run(arguments).await,
+        Command::Rebuild(arguments) => commands::rebuild::run(arguments).await,
+        Command::Doctor(arguments) => commands::doctor::run(arguments).await,
+        Command::Completions(arguments) => commands::completions::run(&arguments, command_line()),
+        Command::Man(arguments) => commands::completions::man(&arguments, command_line()),
     }
 }
 

@@ -1,11 +1,16 @@
 //! The commands, one file each: arguments and help in, an answer out.
 
 pub mod chart;
+pub mod completions;
 pub mod demo;
+pub mod doctor;
 pub mod lag;
 pub mod peek;
+pub mod rebuild;
+pub mod schema;
 pub mod topics;
 pub mod ui;
+pub mod verify;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -16,10 +16,13 @@ use candles_workers::kafka;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 /// How long one question may take. A broker that answers at all does so within milliseconds.
 pub const CALL: Duration = Duration::from_secs(5);
+
+/// Partitions with the offsets at which to start.
+pub type Offsets = Vec<(i32, i64)>;
 
 /// Keeps the client's last words instead of logging them: they say why a call failed.
 #[derive(Debug, Default)]
@@ -78,22 +81,39 @@ impl Cluster {
         Ok(Self { settings, servers, consumer, stand_in })
     }
 
-    /// Whether the brokers are a stand-in, which knows neither groups nor configurations.
-    pub fn is_stand_in(&self) -> bool {
-        self.stand_in
-    }
-
     /// Whether any broker answers, and how many there are.
     pub fn brokers(&self) -> anyhow::Result<usize> {
         let metadata = self.consumer.fetch_metadata(Some("__no_topic"), CALL).map_err(|e| self.failed(&e))?;
         Ok(metadata.brokers().len())
     }
 
+    /// A client that reads these partitions of a topic from these offsets on.
+    pub fn reader(&self, topic: &str, starts: &Offsets) -> anyhow::Result<BaseConsumer<LastWords>> {
+        let consumer: BaseConsumer<LastWords> = self
+            .settings
+            .clone()
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "4096")
+            .create_with_context(LastWords::default())?;
+        let mut list = TopicPartitionList::new();
+        for &(partition, offset) in starts {
+            list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        }
+        consumer.assign(&list)?;
+        Ok(consumer)
+    }
+
     /// An error of a call with the client's own words and what to do.
     fn failed(&self, error: &KafkaError) -> anyhow::Error {
+        self.failed_of(&self.consumer, error)
+    }
+
+    /// As [`Self::failed`], of another client.
+    pub fn failed_of(&self, client: &BaseConsumer<LastWords>, error: &KafkaError) -> anyhow::Error {
         // Errors wait for a poll.
-        let _ = self.consumer.poll(Duration::ZERO);
-        let words = self.consumer.context().take().unwrap_or_else(|| error.to_string());
+        let _ = client.poll(Duration::ZERO);
+        let words = client.context().take().unwrap_or_else(|| error.to_string());
         let advice = kafka::advice(&words).unwrap_or("are the brokers running? see kafka.bootstrapServers");
         anyhow!("kafka {}: {}; {advice}", self.servers, words.trim())
     }

@@ -12,14 +12,14 @@ use candles_workers::registry::{Registry, RegistryError};
 use candles_workers::runtime::chain;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as _};
-use rdkafka::{Message as _, Offset, TopicPartitionList};
 use serde::Serialize;
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
 
-use super::topics::Topic;
-use super::{Cluster, LastWords};
+use super::topics::{Partition, Topic};
+use super::{Cluster, LastWords, Offsets};
 
 /// Bytes of a value or header that are shown of what is neither Avro nor text.
 const SHOWN_BYTES_MAX: usize = 256;
@@ -119,29 +119,20 @@ impl Reader {
         partition: Option<i32>,
         start: Start,
     ) -> anyhow::Result<Self> {
-        let consumer: BaseConsumer<LastWords> = cluster
-            .settings
-            .clone()
-            .set("auto.offset.reset", "earliest")
-            .set("fetch.wait.max.ms", "100")
-            .set("queued.max.messages.kbytes", "2048")
-            .create_with_context(LastWords::default())?;
-        let mut list = TopicPartitionList::new();
-        for p in topic.partitions.iter().filter(|p| partition.is_none_or(|wanted| wanted == p.id)) {
-            let offset = match (start, p.first, p.end) {
-                (Start::Beginning, ..) => Offset::Beginning,
-                (Start::Last(count), Some(first), Some(end)) => Offset::Offset((end - count).max(first)),
-                (Start::Last(count), ..) => Offset::OffsetTail(count),
-            };
-            list.add_partition_offset(&topic.name, p.id, offset)?;
-        }
+        let wanted = topic.partitions.iter().filter(|p| partition.is_none_or(|wanted| wanted == p.id));
+        let offset = |p: &Partition| match (start, p.first, p.end) {
+            (Start::Last(count), Some(first), Some(end)) => (p.id, (end - count).max(first)),
+            // A partition that does not tell: from its beginning, whatever that is.
+            _ => (p.id, p.first.unwrap_or(0)),
+        };
+        let starts: Offsets = wanted.map(offset).collect();
         anyhow::ensure!(
-            list.count() > 0,
+            !starts.is_empty(),
             "topic {} has no partition {}",
             topic.name,
             partition.unwrap_or_default()
         );
-        consumer.assign(&list)?;
+        let consumer = cluster.reader(&topic.name, &starts)?;
         let schemas = Schemas { registry, runtime: Handle::current(), known: HashMap::new() };
         Ok(Self { consumer, schemas })
     }
