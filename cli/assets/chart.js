@@ -25,7 +25,7 @@ function colours() {
 function bar(candle) {
   const { time, open, high, low, close } = candle;
   const colour = candle.state === "forming" ? FORMING : candle.state === "incomplete" ? INCOMPLETE : close >= open ? RISE : FALL;
-  const body = candle.state === "forming" ? NONE : colour;
+  const body = candle.state === "forming" ? `${colour}40` : colour;
   return { time, open, high, low, close, color: body, borderColor: colour, wickColor: colour };
 }
 
@@ -124,7 +124,8 @@ function draw({ symbol, interval, readout, canvas, legend, rows, signal }) {
       candleSeries.applyOptions({ priceFormat: { type: "price", precision: places, minMove: 10 ** -places } });
       candleSeries.setData(items.map((item) => item.open === undefined ? item : bar(item)));
       volumeSeries.setData(items.map((item) => item.open === undefined ? item : volume(item)));
-      if (first) chart.timeScale().setVisibleLogicalRange({ from: items.length - Math.min(120, canvas.clientWidth / 7), to: items.length + 4 });
+      const shown = Math.min(Math.max(items.length + 6, 50), canvas.clientWidth / 7);
+      if (first) chart.timeScale().setVisibleLogicalRange({ from: items.length + 3 - shown, to: items.length + 3 });
       const count = (state) => sorted.filter((candle) => candle.state === state).length;
       const key = (name, text) => el("li", {}, el("span", { class: `swatch ${name}` }), text);
       legend.replaceChildren(key("rise", "rising"), key("fall", "falling"), key("forming", `${count("forming")} forming`),

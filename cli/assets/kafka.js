@@ -26,6 +26,10 @@ const createTopic = (pipeline) => (topic) => {
     el("summary", {}, el("h2", {}, topic.name), el("span", { class: "facts" })), el("div", { class: "partitions" }), settings);
   const load = async () => {
     if (!details.open || details.dataset.loaded) return;
+    if (!pipeline.settings) {
+      settings.replaceChildren(el("p", { class: "hint" }, "Settings: librdkafka's mock cluster has none; candlectl demo --real shows those of real brokers."));
+      return;
+    }
     details.dataset.loaded = "yes";
     try {
       const answer = await (await fetch(`/api/topics/${encodeURIComponent(topic.name)}/settings`)).json();
@@ -48,9 +52,9 @@ function updateTopic(details, topic) {
   details.querySelector(".facts").replaceChildren(facts.join(" · "),
     topic.outOfSync > 0 ? el("b", { class: "bad" }, ` · ${topic.outOfSync} replicas out of sync`) : el("span", { class: "good" }, " · in sync"));
   details.querySelector(".partitions").replaceChildren(table("Partitions",
-    [heading("Partition"), heading("Leader"), "Replicas", "In sync", heading("First offset"), heading("End offset"), heading("Records")],
-    topic.partitions.map((partition) => [number(partition.id),
-      partition.leader === null ? { text: "none", class: "number bad" } : number(partition.leader), partition.replicas.join(", "),
+    ["Partition", "Leader", "Replicas", "In sync", heading("First offset"), heading("End offset"), heading("Records")],
+    topic.partitions.map((partition) => [partition.id,
+      partition.leader === null ? { text: "none", class: "bad" } : partition.leader, partition.replicas.join(", "),
       { text: partition.inSync.join(", "), class: partition.inSync.length < partition.replicas.length ? "bad" : "" },
       number(partition.first), number(partition.end), number(partition.end === null ? null : partition.end - partition.first)])));
 }
@@ -69,7 +73,7 @@ export function recordsView(main, pipeline, choices, signal) {
   const body = el("tbody", {});
   main.append(
     el("div", { class: "controls" }, el("label", {}, "Topic", topics), el("label", {}, "Partition", partitions), key, pause, count),
-    el("section", { class: "card scroll", tabindex: "0", "aria-label": "Records" }, el("table", {},
+    el("section", { class: "card scroll records", tabindex: "0", "aria-label": "Records" }, el("table", {},
       el("thead", {}, el("tr", {}, ["Published (UTC)", "Partition", "Offset", "Key", "Value", "Headers"].map((name) => el("th", { scope: "col" }, name)))), body)));
 
   ask("/api/topics").then((answer) => {
@@ -110,8 +114,8 @@ function recordRow(record) {
     raw: () => [record.value, el("span", { class: "bad" }, ` ${record.problem}`)],
   }[record.kind]();
   return el("tr", { class: "new", "data-record-key": record.key ?? "" },
-    el("td", { class: "mono" }, clock(record.timestampMs).slice(11)), el("td", { class: "number" }, record.partition), el("td", { class: "number" }, record.offset),
-    el("td", { class: "mono" }, record.key ?? ""), el("td", { class: "mono wide" }, value),
+    el("td", { class: "mono" }, clock(record.timestampMs).slice(11)), el("td", {}, record.partition), el("td", {}, record.offset),
+    el("td", { class: "mono key" }, record.key ?? ""), el("td", { class: "mono wide" }, value),
     el("td", { class: "mono" }, record.headers.map(([name, text]) => `${name}=${text}`).join(", ")));
 }
 
@@ -127,8 +131,8 @@ export function groupsView(main, pipeline, choices, signal) {
     const lag = answer.positions.reduce((sum, position) => sum + (position.lag ?? 0), 0);
     own.lastChild.replaceChildren(...(answer.positionsProblem
       ? [el("p", { class: "problem" }, answer.positionsProblem)]
-      : [table(`${plural(lag, "record")} behind`, [heading("Partition"), heading("Committed"), heading("End"), heading("Lag"), "Owner"],
-        answer.positions.map((position) => [number(position.partition), number(position.committed ?? "none"), number(position.end), number(position.lag),
+      : [table(`${plural(lag, "record")} behind`, ["Partition", heading("Committed"), heading("End"), heading("Lag"), "Owner"],
+        answer.positions.map((position) => [position.partition, number(position.committed ?? "none"), number(position.end), number(position.lag),
           owner(position.partition) ?? { text: answer.groupsProblem ? "not known" : "nobody", class: "soft" }]))]));
     if (answer.groupsProblem) {
       others.replaceChildren(el("p", { class: "hint", "data-key": "" }, answer.groupsProblem));

@@ -133,7 +133,10 @@ impl Reader {
         let Some(newest_ms) = self.newest_ms(symbol, interval).await? else { return Ok(Vec::new()) };
         let from_ms =
             newest_ms.saturating_sub(interval.length_ms() * i64::from(count.saturating_sub(1))).max(0);
-        self.candles(symbol, interval, Range { from_ms, to_ms: FAR_MS }).await
+        let mut rows = self.candles(symbol, interval, Range { from_ms, to_ms: FAR_MS }).await?;
+        // Windows that are still open are newer than the newest final one.
+        rows.drain(..rows.len().saturating_sub(count as usize));
+        Ok(rows)
     }
 
     async fn read(

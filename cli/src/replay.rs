@@ -62,7 +62,8 @@ pub fn finished(topic: &Topic, positions: &[Position]) -> Vec<Stretch> {
 /// The whole topic as it is now.
 pub fn whole(topic: &Topic) -> anyhow::Result<Vec<Stretch>> {
     let stretch = |p: &crate::kafka::topics::Partition| {
-        let (from, to) = p.first.zip(p.end).with_context(|| format!("partition {} does not tell its offsets", p.id))?;
+        let (from, to) =
+            p.first.zip(p.end).with_context(|| format!("partition {} does not tell its offsets", p.id))?;
         Ok(Stretch { partition: p.id, from, to })
     };
     let stretches: anyhow::Result<Vec<Stretch>> = topic.partitions.iter().map(stretch).collect();
@@ -76,8 +77,10 @@ pub fn replay(
     topic: &Topic,
     stretches: &[Stretch],
 ) -> anyhow::Result<Replayed> {
-    let settings =
-        Settings { intervals: config.candles.intervals.clone(), lateness_ms: config.candles.lateness.as_ms() };
+    let settings = Settings {
+        intervals: config.candles.intervals.clone(),
+        lateness_ms: config.candles.lateness.as_ms(),
+    };
     let mut replay = Replay {
         symbols: config.exchange.symbols.iter().map(|symbol| symbol.as_str().to_owned()).collect(),
         schemas: HashMap::new(),
@@ -103,7 +106,9 @@ pub fn replay(
                 }
                 progress.advance();
             }
-            Some(Err(error)) if quiet_since.elapsed() > CALL => return Err(cluster.failed_of(&consumer, &error)),
+            Some(Err(error)) if quiet_since.elapsed() > CALL => {
+                return Err(cluster.failed_of(&consumer, &error));
+            }
             // The last offsets may be those of a transaction's markers, which are no records.
             None if quiet_since.elapsed() > 2 * CALL => break,
             Some(Err(_)) | None => {}
@@ -185,7 +190,11 @@ impl Progress {
         if self.told.elapsed() > Duration::from_millis(500) && std::io::stderr().is_terminal() {
             (self.told, self.shown) = (Instant::now(), true);
             let share = self.done * 100 / self.total.max(1);
-            tell(format_args!("\x1b[{}A\r\x1b[Kreading the topic: {share} % of {} records", u8::from(self.done > 0), self.total));
+            tell(format_args!(
+                "\x1b[{}A\r\x1b[Kreading the topic: {share} % of {} records",
+                u8::from(self.done > 0),
+                self.total
+            ));
         }
     }
 
@@ -202,7 +211,14 @@ mod tests {
     use crate::kafka::topics::Partition;
 
     fn partition(id: i32, first: i64, end: i64) -> Partition {
-        Partition { id, leader: Some(1), replicas: vec![1], in_sync: vec![1], first: Some(first), end: Some(end) }
+        Partition {
+            id,
+            leader: Some(1),
+            replicas: vec![1],
+            in_sync: vec![1],
+            first: Some(first),
+            end: Some(end),
+        }
     }
 
     fn position(partition: i32, committed: Option<i64>, metadata: &str) -> Position {
@@ -211,7 +227,8 @@ mod tests {
 
     #[test]
     fn what_is_finished_begins_where_the_group_began_and_ends_where_it_committed() {
-        let partitions = vec![partition(0, 5, 90), partition(1, 0, 90), partition(2, 0, 90), partition(3, 7, 90)];
+        let partitions =
+            vec![partition(0, 5, 90), partition(1, 0, 90), partition(2, 0, 90), partition(3, 7, 90)];
         let topic = Topic { name: "t".to_owned(), internal: false, partitions };
         let positions = [
             position(0, Some(50), "c1;2;40;0;1m;"),
@@ -219,7 +236,8 @@ mod tests {
             position(2, None, ""),
             position(3, Some(7), "somebody else's"),
         ];
-        let expected = [Stretch { partition: 0, from: 5, to: 50 }, Stretch { partition: 1, from: 20, to: 50 }];
+        let expected =
+            [Stretch { partition: 0, from: 5, to: 50 }, Stretch { partition: 1, from: 20, to: 50 }];
         assert_eq!(finished(&topic, &positions), expected);
     }
 }

@@ -10,7 +10,9 @@ use crate::output::Answer;
 
 /// Prints a script that completes commands and flags in a shell
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  candlectl completions bash > ~/.local/share/bash-completion/completions/candlectl")]
+#[command(
+    after_help = "Example:\n  candlectl completions bash > ~/.local/share/bash-completion/completions/candlectl"
+)]
 pub struct Arguments {
     /// Which shell
     #[arg(value_enum)]

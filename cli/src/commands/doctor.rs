@@ -132,7 +132,9 @@ fn kafka(config: &PipelineConfig) -> Vec<Check> {
             checks.push(group(&cluster, config));
             checks
         }
-        Err(error) => vec![Check::bad("kafka", format!("{error:#}"), "start the brokers, or correct the section kafka")],
+        Err(error) => {
+            vec![Check::bad("kafka", format!("{error:#}"), "start the brokers, or correct the section kafka")]
+        }
     }
 }
 
@@ -146,10 +148,18 @@ fn replicated(name: &str, topic: &Topic) -> Check {
     );
     let leaderless = topic.partitions.iter().filter(|partition| partition.leader.is_none()).count();
     if leaderless > 0 {
-        return Check::bad(name, format!("{found}, {leaderless} without a leader"), "start the brokers that are down");
+        return Check::bad(
+            name,
+            format!("{found}, {leaderless} without a leader"),
+            "start the brokers that are down",
+        );
     }
     if topic.out_of_sync() > 0 {
-        return Check::bad(name, found, format!("start the brokers that are down; then: candlectl topics {}", topic.name));
+        return Check::bad(
+            name,
+            found,
+            format!("start the brokers that are down; then: candlectl topics {}", topic.name),
+        );
     }
     Check::good(name, found)
 }
@@ -158,8 +168,12 @@ fn group(cluster: &Cluster, config: &PipelineConfig) -> Check {
     let (id, name) = (config.group_id(), "consumer group");
     match cluster.groups() {
         Ok(groups) => match groups.iter().find(|group| group.id == id && !group.members.is_empty()) {
-            Some(group) => Check::good(name, format!("{id}: {} members, {}", group.members.len(), group.state)),
-            None => Check::bad(name, format!("{id} has no members"), "start a consumer: consumer --config FILE"),
+            Some(group) => {
+                Check::good(name, format!("{id}: {} members, {}", group.members.len(), group.state))
+            }
+            None => {
+                Check::bad(name, format!("{id} has no members"), "start a consumer: consumer --config FILE")
+            }
         },
         Err(error) => Check::bad(name, format!("{error:#}"), "may this user describe groups?"),
     }
@@ -183,7 +197,11 @@ async fn durability(config: &PipelineConfig) -> Check {
                     "kafka-configs.sh --bootstrap-server {} --alter --topic {topic} --add-config min.insync.replicas=2",
                     config.kafka.bootstrap_servers.as_str()
                 );
-                Check::bad(name, format!("{topic}: min.insync.replicas {least}: a lost broker may lose records"), next)
+                Check::bad(
+                    name,
+                    format!("{topic}: min.insync.replicas {least}: a lost broker may lose records"),
+                    next,
+                )
             }
         }
         Err(error) => Check::bad(name, format!("{error:#}"), "may this user describe the topic's settings?"),
@@ -198,7 +216,9 @@ async fn registry(config: &PipelineConfig, again: &str) -> Check {
         anyhow::Ok(registry.version(&subject, newest).await?)
     };
     match found.await {
-        Ok(None) => Check::good(name, format!("{subject} has no versions yet; the producer registers the first")),
+        Ok(None) => {
+            Check::good(name, format!("{subject} has no versions yet; the producer registers the first"))
+        }
         Ok(Some(version)) => match check_evolution(&version.schema, TRADE_SCHEMA_JSON) {
             Ok(()) => Check::good(name, format!("{subject} version {}, id {}", version.version, version.id)),
             Err(problem) => Check::bad(
@@ -213,14 +233,22 @@ async fn registry(config: &PipelineConfig, again: &str) -> Check {
 
 async fn influxdb(config: &PipelineConfig, again: &str) -> Vec<Check> {
     let Some(settings) = &config.influxdb else {
-        return vec![Check::bad("influxdb", "the configuration has no influxdb section", "add one; the consumer needs it")];
+        return vec![Check::bad(
+            "influxdb",
+            "the configuration has no influxdb section",
+            "add one; the consumer needs it",
+        )];
     };
     let write = match Influxdb::new(settings) {
         Ok(client) => match client.write(Bytes::from_static(PROBE)).await {
             Outcome::Stored => Check::good("influxdb writes", client.name().to_owned()),
             Outcome::Config(problem) | Outcome::Transient { problem, .. } => {
                 let found = format!("{}: {problem}", client.name());
-                Check::bad("influxdb writes", found, "start InfluxDB, or correct influxdb.url, .bucket or .token")
+                Check::bad(
+                    "influxdb writes",
+                    found,
+                    "start InfluxDB, or correct influxdb.url, .bucket or .token",
+                )
             }
             Outcome::TooLarge | Outcome::Rejected(_) => {
                 Check::bad("influxdb writes", "refuses a comment: is this an InfluxDB?", "check influxdb.url")
@@ -234,14 +262,21 @@ async fn influxdb(config: &PipelineConfig, again: &str) -> Vec<Check> {
         (Ok(reader), Some(interval)) => match reader.newest_ms(symbol, *interval).await {
             Ok(Some(newest_ms)) => {
                 let newest = crate::output::date_time(newest_ms);
-                Check::good("influxdb reads", format!("newest candle of {symbol} {interval} starts at {newest}"))
+                Check::good(
+                    "influxdb reads",
+                    format!("newest candle of {symbol} {interval} starts at {newest}"),
+                )
             }
             Ok(None) => Check::bad(
                 "influxdb reads",
                 format!("no candle of {symbol} {interval} yet"),
                 format!("candlectl lag{again}"),
             ),
-            Err(error) => Check::bad("influxdb reads", format!("{error:#}"), "a token that may only write cannot show candles"),
+            Err(error) => Check::bad(
+                "influxdb reads",
+                format!("{error:#}"),
+                "a token that may only write cannot show candles",
+            ),
         },
         (Err(error), _) => Check::bad("influxdb reads", format!("{error:#}"), "correct the section influxdb"),
     };

@@ -29,12 +29,19 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     let (positions, group) = spawn_blocking(move || {
         let cluster = Cluster::new(&config, false)?;
         let positions = cluster.positions(&group, &cluster.topic(&topic)?)?;
-        let found = cluster.groups()?.into_iter().find(|found| found.id == group);
-        anyhow::Ok((positions, found))
+        anyhow::Ok((
+            positions,
+            cluster.groups().map(|groups| groups.into_iter().find(|found| found.id == group)),
+        ))
     })
     .await??;
+    if let Err(problem) = &group {
+        tell(format_args!("{problem:#}"));
+    }
+    let (known_members, group) = (group.is_ok(), group.ok().flatten());
     let owner = |partition: i32| owner_of(group.as_ref(), &name, partition);
-    let state = group.as_ref().map_or("there is no such group yet", |group| group.state.as_str());
+    let absent = if known_members { "there is no such group yet" } else { "not known" };
+    let state = group.as_ref().map_or(absent, |group| group.state.as_str());
     let total: Option<i64> = positions.iter().map(|position| position.lag).sum();
     if arguments.output == Format::Json {
         say_json(&json!({ "group": id, "state": state, "topic": name, "lag": total, "positions": positions,
@@ -45,7 +52,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
             .iter()
             .map(|p| {
                 let committed = p.committed.map_or_else(String::new, |offset| offset.to_string());
-                let owner = owner(p.partition).unwrap_or("nobody").to_owned();
+                let owner =
+                    owner(p.partition).unwrap_or(if known_members { "nobody" } else { "?" }).to_owned();
                 vec![p.partition.to_string(), committed, known(p.end), known(p.lag), owner]
             })
             .collect();
@@ -54,7 +62,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
         }
         tell(format_args!("group {id} ({state}), topic {name}: {} records behind", known(total)));
     }
-    let left = positions.iter().any(|p| p.lag.is_some_and(|lag| lag > 0) && owner(p.partition).is_none());
+    let left = known_members
+        && positions.iter().any(|p| p.lag.is_some_and(|lag| lag > 0) && owner(p.partition).is_none());
     if left {
         tell("partitions with lag have no owner; start consumers: consumer --config FILE");
     }

@@ -40,7 +40,8 @@ pub struct Arguments {
 /// Reads the whole topic, then writes.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     let config = arguments.source.load()?;
-    let settings = config.influxdb.clone().context("the configuration has no influxdb section to write to")?;
+    let settings =
+        config.influxdb.clone().context("the configuration has no influxdb section to write to")?;
     let wanted = arguments.symbol;
     let (replayed, config) = spawn_blocking(move || {
         let cluster = Cluster::new(&config, false)?;
@@ -67,11 +68,18 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
 }
 
 /// A line for each candle of the symbols that the pipeline has.
-fn lines(config: &PipelineConfig, replayed: &Replayed, wanted: Option<&str>, writer: &CandleLines) -> Vec<Vec<u8>> {
+fn lines(
+    config: &PipelineConfig,
+    replayed: &Replayed,
+    wanted: Option<&str>,
+    writer: &CandleLines,
+) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
     for ((symbol, interval), candles) in &replayed.candles {
         let known: Option<&Symbol> = config.exchange.symbols.iter().find(|known| known.as_str() == symbol);
-        let Some(symbol) = known.filter(|known| wanted.is_none_or(|wanted| wanted == known.as_str())) else { continue };
+        let Some(symbol) = known.filter(|known| wanted.is_none_or(|wanted| wanted == known.as_str())) else {
+            continue;
+        };
         for (&start_ms, values) in candles {
             let mut line = Vec::new();
             writer.write_final(symbol, *interval, start_ms, values, &mut line);
@@ -89,7 +97,11 @@ async fn write(influxdb: &Influxdb, body: Bytes) -> anyhow::Result<()> {
             Outcome::Stored => return Ok(()),
             Outcome::Transient { problem, retry_after } => {
                 let pause = retry_after.unwrap_or(wait).max(wait);
-                tell(format_args!("{}: {problem}; next try in {:.1} s", influxdb.name(), pause.as_secs_f64()));
+                tell(format_args!(
+                    "{}: {problem}; next try in {:.1} s",
+                    influxdb.name(),
+                    pause.as_secs_f64()
+                ));
                 tokio::time::sleep(pause).await;
                 wait *= 2;
             }

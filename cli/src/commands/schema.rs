@@ -118,7 +118,9 @@ impl Case {
         let newest = self.newest().await?;
         let (name, old) = newest.map_or_else(
             || (format!("{} (no versions)", self.subject), String::new()),
-            |version| (format!("{} version {} (id {})", self.subject, version.version, version.id), version.schema),
+            |version| {
+                (format!("{} version {} (id {})", self.subject, version.version, version.id), version.schema)
+            },
         );
         let (old, new) = (pretty(&old), pretty(&self.text));
         if old == new {
@@ -144,5 +146,6 @@ impl Case {
 /// JSON in one form, so that only what it says differs.
 fn pretty(text: &str) -> String {
     let value = serde_json::from_str::<serde_json::Value>(text);
-    value.ok().and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| text.to_owned()) + "\n"
+    value.ok().and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| text.to_owned())
+        + "\n"
 }

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use crate::kafka::Cluster;
 use crate::kafka::topics::{Setting, Topic};
-use crate::output::{Answer, Format, say, say_json, table};
+use crate::output::{Answer, Format, say, say_json, table, tell};
 use crate::settings::Source;
 
 /// Lists topics with partitions, replicas and records; with a name, its partitions and settings
@@ -33,7 +33,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     match arguments.name {
         Some(name) => {
             let topic = spawn_blocking(move || asked.topic(&name)).await??;
-            one(&topic, &cluster.settings(&topic.name).await?, arguments.output)?;
+            // Who may see partitions may not be allowed to see settings.
+            let settings = cluster.settings(&topic.name).await;
+            let settings = settings.inspect_err(|error| tell(format_args!("{error:#}"))).unwrap_or_default();
+            one(&topic, &settings, arguments.output)?;
         }
         None => {
             let mut topics = spawn_blocking(move || asked.topics()).await??;
@@ -91,6 +94,9 @@ fn one(topic: &Topic, settings: &[Setting], output: Format) -> anyhow::Result<()
     let headings = ["PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "FIRST", "END", "RECORDS"];
     for line in table(&headings, &rows) {
         say(line)?;
+    }
+    if settings.is_empty() {
+        return Ok(());
     }
     say("")?;
     let own = settings.iter().filter(|setting| setting.own);

@@ -46,7 +46,8 @@ struct Difference {
 /// Compares once.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     let config = arguments.source.load()?;
-    let influxdb = config.influxdb.as_ref().context("the configuration has no influxdb section to compare with")?;
+    let influxdb =
+        config.influxdb.as_ref().context("the configuration has no influxdb section to compare with")?;
     let reader = Reader::new(influxdb)?;
     let replayed = spawn_blocking(move || {
         let cluster = Cluster::new(&config, false)?;
@@ -62,10 +63,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
 
     let (mut compared, mut found) = (0, Vec::new());
     for (series, candles) in &replayed.candles {
-        let (Some(first), Some(last)) = (candles.first_key_value(), candles.last_key_value()) else { continue };
+        let (Some(first), Some(last)) = (candles.first_key_value(), candles.last_key_value()) else {
+            continue;
+        };
         let range = Range { from_ms: *first.0, to_ms: last.0 + 1 };
         let stored = reader.final_candles(&series.0, series.1, range).await?;
-        let stored: BTreeMap<i64, CandleValues> = stored.iter().map(|row| (row.start_ms, row.values)).collect();
+        let stored: BTreeMap<i64, CandleValues> =
+            stored.iter().map(|row| (row.start_ms, row.values)).collect();
         compared += candles.len();
         found.extend(differences(series, candles, &stored));
     }
@@ -127,7 +131,9 @@ fn differences(
         }
     }
     let extra = database.iter().filter(|(start_ms, _)| !topic.contains_key(start_ms));
-    found.extend(extra.map(|(&start_ms, stored)| difference(start_ms, "not in topic", None, Some(stored.close))));
+    found.extend(
+        extra.map(|(&start_ms, stored)| difference(start_ms, "not in topic", None, Some(stored.close))),
+    );
     found
 }
 
@@ -152,7 +158,14 @@ mod tests {
     #[test]
     fn a_difference_is_named_by_candle_and_field() {
         let candle = CandleValues {
-            open: 1.0, high: 4.0, low: 0.5, close: 2.0, volume: 0.1, quote_volume: 1.0, buy_volume: 0.0, vwap: 3.0,
+            open: 1.0,
+            high: 4.0,
+            low: 0.5,
+            close: 2.0,
+            volume: 0.1,
+            quote_volume: 1.0,
+            buy_volume: 0.0,
+            vwap: 3.0,
             count: 7,
         };
         let series = ("tBTCUSD".to_owned(), "1m".parse().unwrap());

@@ -66,7 +66,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Sets up a client, which connects with the first question. `stand_in`: the brokers are librdkafka's mock cluster,
-    /// which knows neither groups nor configurations and is not asked for them.
+    /// which never answers questions about settings.
     pub fn new(config: &PipelineConfig, stand_in: bool) -> anyhow::Result<Self> {
         let mut settings = kafka::client_config(&config.kafka, &kafka::unique_client_id("candlectl"))?;
         settings

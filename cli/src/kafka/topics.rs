@@ -119,7 +119,7 @@ impl Cluster {
     /// Settings of a topic in order of their names. Needs a runtime of tokio.
     pub async fn settings(&self, topic: &str) -> anyhow::Result<Vec<Setting>> {
         if self.stand_in {
-            bail!("the embedded stand-in for the brokers keeps no settings; --real has brokers that do");
+            bail!("these brokers tell no settings; `candlectl demo --real` has some that do");
         }
         let admin: AdminClient<LastWords> = self.settings.create_with_context(LastWords::default())?;
         let options = AdminOptions::new().request_timeout(Some(CALL));

@@ -126,17 +126,23 @@ pub(super) async fn pipeline(State(app): Shared) -> Json<Value> {
         "latenessMs": config.candles.lateness.as_ms(),
         "topic": config.topic.name.as_str(),
         "group": config.group_id(),
+        // The page does not ask what is never answered.
+        "settings": !app.about.stand_in,
     }))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Each part: where it is, and whether it answers.
 pub(super) async fn status(State(app): Shared) -> Json<Value> {
     let config = &app.config;
     let (kafka, registry, influxdb) = tokio::join!(
-        ask(&app, |cluster| cluster.brokers().map(|count| format!("{count} brokers"))),
+        ask(&app, |cluster| cluster.brokers().map(|count| counted(count, "broker"))),
         async {
             let subjects = app.registry.subjects().await;
-            subjects.map(|subjects| format!("{} subjects", subjects.len())).map_err(|e| chain(&e))
+            subjects.map(|subjects| counted(subjects.len(), "subject")).map_err(|e| chain(&e))
         },
         async {
             let reader = influxdb(&app).map_err(|problem| problem.text)?;

@@ -49,6 +49,7 @@ impl Registry {
             .route("/subjects/{subject}/versions", get(versions).post(register))
             .route("/subjects/{subject}/versions/{version}", get(version))
             .route("/schemas/ids/{id}", get(by_id))
+            .route("/compatibility/subjects/{subject}/versions/latest", post(compatibility))
             .route("/config/{subject}", get(config).put(set_config))
             .with_state(Arc::clone(&contents));
         Ok(Self { server: Server::start(router).await?, contents })
@@ -211,6 +212,23 @@ async fn by_id(State(shared): State<Shared>, Path(id): Path<usize>) -> Answer {
         Some(schema) => (StatusCode::OK, Json(json!({ "schema": schema }))),
         None => problem(StatusCode::NOT_FOUND, 40403, "Schema not found"),
     }
+}
+
+/// A closed subject takes only what it has.
+async fn compatibility(
+    State(shared): State<Shared>,
+    Path(subject): Path<String>,
+    Json(body): Json<Value>,
+) -> Answer {
+    let mut contents = lock(&shared);
+    if let Err(answer) = contents.enter(format!("POST /compatibility/subjects/{subject}/versions/latest")) {
+        return answer;
+    }
+    let Some(ids) = contents.subjects.get(&subject) else {
+        return problem(StatusCode::NOT_FOUND, 40401, "Subject not found");
+    };
+    let known = ids.iter().any(|id| contents.schemas[*id - 1] == schema_text(&body));
+    (StatusCode::OK, Json(json!({ "is_compatible": known || !contents.closed.contains(&subject) })))
 }
 
 async fn config(State(shared): State<Shared>, Path(subject): Path<String>) -> Answer {
