@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
-#[path = "watched_demo.rs"]
 mod watched_demo;
 
 use std::path::Path;

@@ -28,7 +28,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     let (group, topic) = (id.clone(), name.clone());
     let (positions, group) = spawn_blocking(move || {
         let cluster = Cluster::new(&config, false)?;
-        let positions = cluster.positions(&group, &cluster.topic(&topic)?)?;
+        let positions = cluster.positions(&cluster.topic(&topic)?)?;
         anyhow::Ok((
             positions,
             cluster.groups().map(|groups| groups.into_iter().find(|found| found.id == group)),

@@ -53,7 +53,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
         let cluster = Cluster::new(&config, false)?;
         let topic = cluster.topic(config.topic.name.as_str())?;
         let group = config.group_id();
-        let stretches = replay::finished(&topic, &cluster.positions(&group, &topic)?);
+        let stretches = replay::finished(&topic, &cluster.positions(&topic)?);
         if stretches.is_empty() {
             bail!("group {group} has not finished any record of topic {} that is still there", topic.name);
         }

@@ -1,14 +1,14 @@
 //! Consumer groups: members with their assignments, committed offsets and lag.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 use serde::Serialize;
 
 use super::topics::Topic;
-use super::{CALL, Cluster, LastWords};
+use super::{CALL, Cluster};
 
 /// Librdkafka's mock cluster, which the embedded demo runs on, is of that kind.
 const NO_GROUPS: &str =
@@ -91,16 +91,14 @@ impl Cluster {
         Ok(groups)
     }
 
-    /// Where `group` stands in each partition of `topic`, whether or not it has members.
-    pub fn positions(&self, group: &str, topic: &Topic) -> anyhow::Result<Vec<Position>> {
-        let client: BaseConsumer<LastWords> =
-            self.settings.clone().set("group.id", group).create_with_context(LastWords::default())?;
+    /// Where the pipeline's group stands in each partition of `topic`, whether or not it has members.
+    pub fn positions(&self, topic: &Topic) -> anyhow::Result<Vec<Position>> {
         let mut wanted = TopicPartitionList::new();
         for partition in &topic.partitions {
             wanted.add_partition(&topic.name, partition.id);
         }
-        let committed = client.committed_offsets(wanted, CALL).map_err(|e| self.failed(&e));
-        let committed = committed.with_context(|| format!("offsets of group {group}"))?;
+        let committed = self.consumer.committed_offsets(wanted, CALL);
+        let committed = committed.map_err(|e| self.failed(&e).context("committed offsets"))?;
         let position = |partition: &super::topics::Partition| {
             let found = committed.find_partition(&topic.name, partition.id);
             let offset =

@@ -70,8 +70,8 @@ impl Cluster {
     pub fn new(config: &PipelineConfig, stand_in: bool) -> anyhow::Result<Self> {
         let mut settings = kafka::client_config(&config.kafka, &kafka::unique_client_id("candlectl"))?;
         settings
-            // The client wants a name before it is asked about offsets. Nothing is joined or committed.
-            .set("group.id", "candlectl")
+            // Whose offsets are asked for. Nothing is joined or committed.
+            .set("group.id", config.group_id())
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("socket.timeout.ms", CALL.as_millis().to_string())

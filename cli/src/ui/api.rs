@@ -201,8 +201,7 @@ pub(super) async fn topic_settings(
 /// The pipeline's group with its lag first, and what the brokers tell about all groups.
 pub(super) async fn groups(State(app): Shared) -> Answer<Value> {
     let (group, topic) = (app.config.group_id(), app.config.topic.name.as_str().to_owned());
-    let asked = group.clone();
-    let positions = ask(&app, move |cluster| cluster.positions(&asked, &cluster.topic(&topic)?)).await;
+    let positions = ask(&app, move |cluster| cluster.positions(&cluster.topic(&topic)?)).await;
     let all: Result<Vec<groups::Group>, Problem> = ask(&app, Cluster::groups).await;
     let told = |problem: Problem| problem.text;
     let (positions, no_positions) =

@@ -40,23 +40,32 @@ impl Chromium {
     pub async fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
         let mut process = Command::new("chromium")
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "about:blank"])
+            .args([
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--remote-debugging-port=0",
+                "about:blank",
+            ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .stderr(Stdio::piped())
             .spawn()
             .expect("chromium is installed: apt-get install chromium");
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let browser = lines.find_map(|line| Some(line.ok()?.split_once("DevTools listening on ")?.1.to_owned()));
+        let browser =
+            lines.find_map(|line| Some(line.ok()?.split_once("DevTools listening on ")?.1.to_owned()));
         // Its words must go somewhere.
         std::thread::spawn(move || lines.for_each(drop));
         let address = browser.unwrap().replace("ws://", "").split('/').next().unwrap().to_owned();
-        let targets = reqwest::get(format!("http://{address}/json/list")).await.unwrap().text().await.unwrap();
+        let targets =
+            reqwest::get(format!("http://{address}/json/list")).await.unwrap().text().await.unwrap();
         let targets: Value = serde_json::from_str(&targets).unwrap();
         let page = targets.as_array().unwrap().iter().find(|target| target["type"] == "page").unwrap();
         // Pictures are larger than usual messages.
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         let url = page["webSocketDebuggerUrl"].as_str().unwrap();
-        let (socket, _) = tokio_tungstenite::connect_async_with_config(url, Some(config), false).await.unwrap();
+        let (socket, _) =
+            tokio_tungstenite::connect_async_with_config(url, Some(config), false).await.unwrap();
         let mut chromium =
             Self { process, socket, next_id: 0, foreign: Vec::new(), errors: Vec::new(), _profile: profile };
         for domain in ["Page", "Runtime", "Log", "Network"] {
@@ -67,8 +76,7 @@ impl Chromium {
 
     /// Size of the screen, light or dark.
     pub async fn look(&mut self, look: Look) {
-        let metrics =
-            json!({"width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.width < 600});
+        let metrics = json!({"width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.width < 600});
         self.call("Emulation.setDeviceMetricsOverride", metrics).await;
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": look.scheme}]});
         self.call("Emulation.setEmulatedMedia", features).await;
@@ -82,7 +90,8 @@ impl Chromium {
 
     /// Value of an expression in the page.
     pub async fn eval(&mut self, expression: &str) -> Value {
-        let answer = self.call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true})).await;
+        let answer =
+            self.call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true})).await;
         answer["result"]["value"].clone()
     }
 
@@ -105,7 +114,8 @@ impl Chromium {
             _ => (9, ""),
         };
         for kind in ["keyDown", "keyUp"] {
-            let event = json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text});
+            let event =
+                json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text});
             self.call("Input.dispatchKeyEvent", event).await;
         }
     }
@@ -151,7 +161,9 @@ impl Chromium {
             "Log.entryAdded" if params["entry"]["level"] == "error" => {
                 self.errors.push(params["entry"].to_string());
             }
-            "Runtime.consoleAPICalled" if params["type"] == "error" => self.errors.push(params["args"].to_string()),
+            "Runtime.consoleAPICalled" if params["type"] == "error" => {
+                self.errors.push(params["args"].to_string())
+            }
             _ => {}
         }
     }

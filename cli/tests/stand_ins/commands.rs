@@ -135,6 +135,9 @@ fn completions_and_manual_know_every_command() {
         let script = text(&candlectl(&["completions", shell]).output().unwrap().stdout);
         assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
     }
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/candlectl.md")).unwrap();
+    assert!(commands.iter().all(|command| document.contains(&format!("| `{command}"))), "docs/candlectl.md");
     let page = text(&candlectl(&["man"]).output().unwrap().stdout);
     assert!(commands.iter().all(|command| page.contains(&format!("candlectl\\-{command}"))), "{page}");
     for command in commands {

@@ -191,7 +191,8 @@ fn vendored_files_are_those_of_their_packages() {
     let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
     let mut lines = readme.lines().filter_map(|line| line.strip_prefix('\t')?.split_once("  "));
     let (sum, file) = lines.next().unwrap();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &std::fs::read(folder.join(file)).unwrap());
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &std::fs::read(folder.join(file)).unwrap());
     let found: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(found, sum, "{file}");
     assert_eq!(lines.next(), None);

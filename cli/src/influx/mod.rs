@@ -1,7 +1,8 @@
 //! Reads candles of a symbol and interval from InfluxDB: settings of the pipeline in, rows in order of time out.
 //!
-//! Flux for `api: v2`, SQL for `api: v3`. Both answer CSV, whose size is limited. Names are quoted, so that none can
-//! leave its place. (`names_cannot_leave_their_place`)
+//! Flux for `api: v2`, SQL for `api: v3`. Both answer CSV, whose size is limited.
+
+mod query;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use candles_workers::runtime::{self, chain, secret};
 use reqwest::StatusCode;
 use serde::Serialize;
 use serde_json::json;
+
+use self::query::Series;
 
 /// Longest answer that is read: 100,000 candles have about 20 MB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -95,23 +98,13 @@ impl Reader {
     pub async fn newest_ms(&self, symbol: &str, interval: Interval) -> anyhow::Result<Option<i64>> {
         let names = &self.config.candles;
         for measurement in [&names.measurement, &names.live_measurement] {
-            let range = Range { from_ms: 0, to_ms: FAR_MS };
             let interval = interval.to_string();
+            let series = self.series(measurement, symbol, &interval);
             let text = match self.config.api {
                 InfluxApi::V2 => {
-                    let source = self.source(measurement, symbol, &interval, range);
-                    let field = quoted(names.fields.close.as_str());
-                    self.ask_flux(&format!(
-                        "{source} |> filter(fn: (r) => r._field == {field}) |> last() \
-                         |> map(fn: (r) => ({{time_ns: int(v: r._time)}}))"
-                    ))
-                    .await?
+                    self.ask_flux(&series.newest_flux(Range { from_ms: 0, to_ms: FAR_MS })).await?
                 }
-                InfluxApi::V3 => {
-                    let condition = self.condition(measurement, symbol, &interval, range);
-                    self.ask_sql(&format!("SELECT max(CAST(time AS BIGINT)) AS time_ns FROM {condition}"))
-                        .await?
-                }
+                InfluxApi::V3 => self.ask_sql(&series.newest_sql()).await?,
             };
             let cells = |text: &str| -> anyhow::Result<Option<i64>> {
                 let mut newest = None;
@@ -148,72 +141,16 @@ impl Reader {
         live: bool,
     ) -> anyhow::Result<Vec<Row>> {
         let interval = interval.to_string();
+        let series = self.series(measurement, symbol, &interval);
         let text = match self.config.api {
-            InfluxApi::V2 => self.ask_flux(&self.flux(measurement, symbol, &interval, range)).await?,
-            InfluxApi::V3 => self.ask_sql(&self.sql(measurement, symbol, &interval, range, live)).await?,
+            InfluxApi::V2 => self.ask_flux(&series.flux(range)).await?,
+            InfluxApi::V3 => self.ask_sql(&series.sql(range, live)).await?,
         };
         self.rows(&text).with_context(|| format!("what influxdb {} answered", self.config.url))
     }
 
-    fn flux(&self, measurement: &PointName, symbol: &str, interval: &str, range: Range) -> String {
-        self.source(measurement, symbol, interval, range)
-            + " |> pivot(rowKey: [\"_time\"], columnKey: [\"_field\"], valueColumn: \"_value\") \
-                |> group() |> sort(columns: [\"_time\"]) |> map(fn: (r) => ({r with time_ns: int(v: r._time)}))"
-    }
-
-    fn source(&self, measurement: &PointName, symbol: &str, interval: &str, range: Range) -> String {
-        let names = &self.config.candles;
-        format!(
-            "from(bucket: {}) |> range(start: time(v: {}), stop: time(v: {})) \
-             |> filter(fn: (r) => r._measurement == {} and r[{}] == {} and r[{}] == {})",
-            quoted(&self.config.bucket),
-            range.from_ms * NS_PER_MS,
-            range.to_ms * NS_PER_MS,
-            quoted(measurement.as_str()),
-            quoted(names.symbol_tag.as_str()),
-            quoted(symbol),
-            quoted(names.interval_tag.as_str()),
-            quoted(interval),
-        )
-    }
-
-    fn sql(&self, measurement: &PointName, symbol: &str, interval: &str, range: Range, live: bool) -> String {
-        let fields = &self.config.candles.fields;
-        let mut columns: Vec<_> = [
-            &fields.open,
-            &fields.high,
-            &fields.low,
-            &fields.close,
-            &fields.volume,
-            &fields.quote_volume,
-            &fields.buy_volume,
-            &fields.vwap,
-            &fields.count,
-        ]
-        .map(|name| identifier(name.as_str()))
-        .into();
-        if live {
-            columns.push(identifier(fields.state.as_str()));
-        }
-        format!(
-            "SELECT CAST(time AS BIGINT) AS time_ns, {} FROM {} ORDER BY time",
-            columns.join(", "),
-            self.condition(measurement, symbol, interval, range),
-        )
-    }
-
-    /// Table and condition of a SQL query.
-    fn condition(&self, measurement: &PointName, symbol: &str, interval: &str, range: Range) -> String {
-        format!(
-            "{} WHERE {} = {} AND {} = {} AND CAST(time AS BIGINT) >= {} AND CAST(time AS BIGINT) < {}",
-            identifier(measurement.as_str()),
-            identifier(self.config.candles.symbol_tag.as_str()),
-            literal(symbol),
-            identifier(self.config.candles.interval_tag.as_str()),
-            literal(interval),
-            range.from_ms * NS_PER_MS,
-            range.to_ms * NS_PER_MS,
-        )
+    fn series<'a>(&'a self, measurement: &'a PointName, symbol: &'a str, interval: &'a str) -> Series<'a> {
+        Series { bucket: &self.config.bucket, names: &self.config.candles, measurement, symbol, interval }
     }
 
     async fn ask_flux(&self, query: &str) -> anyhow::Result<String> {
@@ -333,40 +270,15 @@ fn tables(
     Ok(())
 }
 
-/// A name in SQL.
-fn identifier(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\"\""))
-}
-
-/// A text in SQL.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// A Flux string: `"`, `\` and `$` (interpolation is `${`) are escaped.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' | '$' => out.extend(['\\', c]),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reader(more: &str) -> Reader {
-        let text = format!(
-            "exchange: {{name: bitfinex, symbols: [tBTCUSD]}}\nkafka: {{bootstrapServers: 'x:1'}}\n\
-             schemaRegistry: {{url: 'http://x'}}\ntopic: {{name: t}}\n\
-             influxdb: {{url: 'http://x', organization: o, bucket: 'a\"b', token: {{env: X}}{more}}}\n"
-        );
-        let config = candles_core::config::PipelineConfig::from_yaml(&text).unwrap();
+    fn reader() -> Reader {
+        let text = "exchange: {name: bitfinex, symbols: [tBTCUSD]}\nkafka: {bootstrapServers: 'x:1'}\n\
+                    schemaRegistry: {url: 'http://x'}\ntopic: {name: t}\n\
+                    influxdb: {url: 'http://x', organization: o, bucket: b, token: {env: X}}\n";
+        let config = candles_core::config::PipelineConfig::from_yaml(text).unwrap();
         Reader::new(&config.influxdb.unwrap()).unwrap()
     }
 
@@ -376,23 +288,11 @@ mod tests {
     #[test]
     fn rows_of_an_answer_are_candles() {
         let text = format!("{HEADER}\r\n,_result,0,60000000000,1,4,0.5,2,10,15,3,1.5,7,forming\r\n\r\n");
-        let rows = reader("").rows(&text).unwrap();
+        let rows = reader().rows(&text).unwrap();
         assert_eq!((rows[0].start_ms, rows[0].values.count, rows[0].state), (60_000, 7, State::Forming));
-        assert!(reader("").rows("\r\n").unwrap().is_empty());
-        let error = reader("").rows(&format!("{HEADER}\r\n,_result,0,6,x,4,0.5,2,10,15,3,1.5,7,\r\n"));
+        assert!(reader().rows("\r\n").unwrap().is_empty());
+        let error = reader().rows(&format!("{HEADER}\r\n,_result,0,6,x,4,0.5,2,10,15,3,1.5,7,\r\n"));
         assert!(format!("{:#}", error.unwrap_err()).contains("open = \"x\""));
-        assert!(reader("").rows("error,reference\r\nfailed to x,897\r\n").is_err());
-    }
-
-    #[test]
-    fn names_cannot_leave_their_place() {
-        let reader = reader(", candles: {measurement: 'a\"b''c'}");
-        let range = Range { from_ms: 1, to_ms: 2 };
-        let names = reader.config.candles.measurement.clone();
-        let flux = reader.flux(&names, "${x}\"\\", "1m", range);
-        assert!(flux.contains(r#"from(bucket: "a\"b")"#), "{flux}");
-        assert!(flux.contains(r#"r._measurement == "a\"b'c" and r["symbol"] == "\${x}\"\\""#), "{flux}");
-        let sql = reader.sql(&names, "x' OR '1'='1", "1m", range, false);
-        assert!(sql.contains(r#"FROM "a""b'c" WHERE "symbol" = 'x'' OR ''1''=''1' AND"#), "{sql}");
+        assert!(reader().rows("error,reference\r\nfailed to x,897\r\n").is_err());
     }
 }

@@ -3,9 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
-#[path = "browser/chromium.rs"]
 mod chromium;
-#[path = "watched_demo.rs"]
+#[path = "../watched_demo/mod.rs"]
 mod watched_demo;
 
 use std::path::Path;
@@ -20,8 +19,14 @@ use watched_demo::Demo;
 const SIZES: [(&str, u32, u32); 2] = [("wide", 1280, 800), ("phone", 390, 844)];
 /// Each view, and a script that is true once it shows what it should.
 const VIEWS: [(&str, &str); 5] = [
-    ("chart", "/forming/.test(document.querySelector('.readout')?.textContent) && document.querySelectorAll('#view tbody tr').length === 12"),
-    ("topics", "document.querySelectorAll('#view details').length === 2 && /in sync/.test(document.querySelector('#view .facts').textContent)"),
+    (
+        "chart",
+        "/forming/.test(document.querySelector('.readout')?.textContent) && document.querySelectorAll('#view tbody tr').length === 12",
+    ),
+    (
+        "topics",
+        "document.querySelectorAll('#view details').length === 2 && /in sync/.test(document.querySelector('#view .facts').textContent)",
+    ),
     ("records", "document.querySelectorAll('#view tbody tr').length > 30"),
     ("groups", "document.querySelectorAll('#view tbody tr').length === 3"),
     ("schemas", "/dev.candles/.test(document.querySelector('#view pre')?.textContent)"),
@@ -30,7 +35,10 @@ const HOSTILE: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>";
 
 fn publish_hostile(brokers: &str) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    producer.send(BaseRecord::to("trades").partition(0).key(HOSTILE).payload(HOSTILE)).map_err(|(e, _)| e).unwrap();
+    producer
+        .send(BaseRecord::to("trades").partition(0).key(HOSTILE).payload(HOSTILE))
+        .map_err(|(e, _)| e)
+        .unwrap();
     producer.flush(std::time::Duration::from_secs(30)).unwrap();
 }
 
@@ -59,7 +67,9 @@ async fn every_view_is_whole_on_every_screen_and_keeps_to_itself() {
     // Text stays text.
     browser.open(&format!("{pages}#records")).await;
     let key = serde_json::to_string(HOSTILE).unwrap();
-    browser.wait_for(&format!("[...document.querySelectorAll('.key')].some((key) => key.textContent === {key})")).await;
+    browser
+        .wait_for(&format!("[...document.querySelectorAll('.key')].some((key) => key.textContent === {key})"))
+        .await;
     assert_eq!(browser.eval("document.querySelectorAll('main img, main script').length").await, 0);
 
     // By keyboard alone: from the start of the page to another view, and along the chart.
