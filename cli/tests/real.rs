@@ -154,7 +154,7 @@ async fn commands_and_pages_tell_what_real_servers_hold() {
     let candles = json(&candlectl(&["chart", "--interval", "10s", "-o", "json"], &config));
     let candle = candles.as_array().unwrap().iter().rfind(|candle| candle["state"] == "final").unwrap();
     let query = format!(
-        r#"from(bucket: "{name}") |> range(start: {}) |> filter(fn: (r) => r._measurement == "candles"
+        r#"from(bucket: "{name}") |> range(start: {}, stop: 2200-01-01T00:00:00Z) |> filter(fn: (r) => r._measurement == "candles"
            and r.interval == "10s" and r._field == "close") |> first() |> map(fn: (r) => ({{t: int(v: r._time)}}))"#,
         candle["time"].as_str().unwrap()
     );

@@ -56,12 +56,10 @@ pub fn draw(symbol: &str, interval: Interval, rows: &[Row], size: Size) -> Vec<S
     for line in 0..scale.lines {
         let mut text = String::new();
         for slot in &slots {
-            match slot {
-                Some(row) => {
-                    text.push_str(&painted(cell(&scale, row, line, size.colours), row, size.colours))
-                }
-                None => text.push(' '),
-            }
+            text += &slot.as_ref().map_or_else(
+                || " ".to_owned(),
+                |row| painted(cell(&scale, row, line, size.colours), row, size.colours),
+            );
         }
         lines.push(format!("{text} {:>width$}", scale.label(line), width = AXIS - 1));
     }

@@ -30,16 +30,10 @@ pub struct Screen {
 impl Screen {
     /// Draws over what was drawn before. Lines must not be wider than the terminal, nor more than it has.
     pub fn draw(&mut self, lines: &[String]) -> io::Result<()> {
-        let mut text = String::new();
-        if self.lines > 0 {
-            // Up to the first line, and clear from there.
-            text.push_str(&format!("\x1b[{}A\r\x1b[J", self.lines));
-        }
-        for line in lines {
-            text.push_str(line);
-            text.push('\n');
-        }
+        // Up to the first line, and clear from there.
+        let clear = if self.lines > 0 { format!("\x1b[{}A\r\x1b[J", self.lines) } else { String::new() };
         self.lines = lines.len();
+        let text = format!("{clear}{}\n", lines.join("\n"));
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()

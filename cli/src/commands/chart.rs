@@ -116,15 +116,12 @@ fn print(
     if rows.is_empty() {
         tell(format_args!("no candles of {symbol} {interval} yet; does the consumer run? candlectl lag"));
     }
-    let lines = match terminal {
+    let lines = if let Some(size) = terminal {
         // Room for the prompt.
-        Some(size) => {
-            chart::draw(symbol, interval, rows, Size { height: size.height.saturating_sub(2), ..size })
-        }
-        None => {
-            let headings = ["TIME", "OPEN", "HIGH", "LOW", "CLOSE", "VOLUME", "TRADES", "STATE"];
-            table(&headings, &rows.iter().map(cells).collect::<Vec<_>>())
-        }
+        chart::draw(symbol, interval, rows, Size { height: size.height.saturating_sub(2), ..size })
+    } else {
+        let headings = ["TIME", "OPEN", "HIGH", "LOW", "CLOSE", "VOLUME", "TRADES", "STATE"];
+        table(&headings, &rows.iter().map(cells).collect::<Vec<_>>())
     };
     for line in lines {
         say(line)?;

@@ -30,20 +30,17 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     let cluster = Arc::new(Cluster::new(&arguments.source.load()?, false)?);
     let asked = Arc::clone(&cluster);
-    match arguments.name {
-        Some(name) => {
-            let topic = spawn_blocking(move || asked.topic(&name)).await??;
-            // Who may see partitions may not be allowed to see settings.
-            let settings = cluster.settings(&topic.name).await;
-            let settings = settings.inspect_err(|error| tell(format_args!("{error:#}"))).unwrap_or_default();
-            one(&topic, &settings, arguments.output)?;
-        }
-        None => {
-            let mut topics = spawn_blocking(move || asked.topics()).await??;
-            topics.retain(|topic| arguments.internal || !topic.internal);
-            list(&topics, arguments.output)?;
-        }
-    }
+    let Some(name) = arguments.name else {
+        let mut topics = spawn_blocking(move || asked.topics()).await??;
+        topics.retain(|topic| arguments.internal || !topic.internal);
+        list(&topics, arguments.output)?;
+        return Ok(Answer::Yes);
+    };
+    let topic = spawn_blocking(move || asked.topic(&name)).await??;
+    // Who may see partitions may not be allowed to see settings.
+    let settings = cluster.settings(&topic.name).await;
+    let settings = settings.inspect_err(|error| tell(format_args!("{error:#}"))).unwrap_or_default();
+    one(&topic, &settings, arguments.output)?;
     Ok(Answer::Yes)
 }
 

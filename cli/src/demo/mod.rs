@@ -136,7 +136,7 @@ impl Demo {
         let mut servers = if options.real {
             Servers::Real(Box::new(real::Real::start().await?))
         } else {
-            Servers::Embedded(embedded::Embedded::start().await?)
+            Servers::Embedded(Box::new(embedded::Embedded::start().await?))
         };
         step(begun, servers.describe())?;
         let opened_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;

@@ -36,7 +36,7 @@ pub struct Addresses {
 /// Running servers.
 pub enum Servers {
     /// Stand-ins in this process.
-    Embedded(Embedded),
+    Embedded(Box<Embedded>),
     /// The testbed's.
     Real(Box<Real>),
 }

@@ -84,10 +84,7 @@ pub fn line((start_ms, interval, symbol): &Key, row: &Row, colours: bool) -> Str
         v.volume,
         v.count
     );
-    match colours {
-        true => coloured(&line, if v.close >= v.open { 32 } else { 31 }),
-        false => line,
-    }
+    if colours { coloured(&line, if v.close >= v.open { 32 } else { 31 }) } else { line }
 }
 
 #[cfg(test)]

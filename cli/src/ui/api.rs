@@ -121,7 +121,7 @@ pub(super) async fn pipeline(State(app): Shared) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "note": app.about.note,
-        "symbols": config.exchange.symbols.iter().map(|symbol| symbol.as_str()).collect::<Vec<_>>(),
+        "symbols": config.exchange.symbols,
         "intervals": names(&config.candles.intervals),
         "latenessMs": config.candles.lateness.as_ms(),
         "topic": config.topic.name.as_str(),

@@ -49,7 +49,6 @@ async fn every_view_is_whole_on_every_screen_and_keeps_to_itself() {
     let mut demo = Demo::start(&["--speed", "3", "--address", "127.0.0.1:0"]);
     demo.wait_for_candles_of(&["tBTCUSD"]);
     let pages = demo.address("Open in a browser");
-    publish_hostile(&demo.address("Kafka"));
     let mut browser = Chromium::start().await;
     for (size, width, height) in SIZES {
         for scheme in ["light", "dark"] {
@@ -66,6 +65,8 @@ async fn every_view_is_whole_on_every_screen_and_keeps_to_itself() {
 
     // Text stays text.
     browser.open(&format!("{pages}#records")).await;
+    browser.wait_for(VIEWS[2].1).await;
+    publish_hostile(&demo.address("Kafka"));
     let key = serde_json::to_string(HOSTILE).unwrap();
     browser
         .wait_for(&format!("[...document.querySelectorAll('.key')].some((key) => key.textContent === {key})"))

@@ -352,16 +352,16 @@ impl Contents {
             return format!(",result,table,time_ns\r\n,_result,0,{newest_ns}\r\n\r\n");
         }
         let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-        let mut csv = format!(",result,table,time_ns,{}\r\n", names.join(","));
-        for (key, fields) in &found {
+        let row = |(key, fields): &(&Key, &Fields)| {
             let cell = |name: &&str| {
                 let value = fields.get(*name).map(String::as_str).unwrap_or_default();
                 value.trim_end_matches('i').trim_matches('"').to_owned()
             };
             let cells: Vec<String> = names.iter().map(cell).collect();
-            csv.push_str(&format!(",_result,0,{},{}\r\n", key.2, cells.join(",")));
-        }
-        csv + "\r\n"
+            format!(",_result,0,{},{}\r\n", key.2, cells.join(","))
+        };
+        let rows: String = found.iter().map(row).collect();
+        format!(",result,table,time_ns,{}\r\n{rows}\r\n", names.join(","))
     }
 
     fn store(&mut self, line: &str) {
