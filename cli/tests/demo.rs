@@ -21,6 +21,10 @@ fn embedded_demo_shows_final_candles_until_ctrl_c_and_loses_no_trade() {
     assert!(candles.as_array().unwrap().iter().any(|candle| candle["state"] == "final"), "{candles}");
     let parts = ask("status");
     assert!(parts.as_array().unwrap().iter().all(|part| part["ok"] == true), "{parts}");
+    let groups = ask("groups");
+    let members = groups["groups"][0]["members"].as_array().unwrap();
+    let assigned: usize = members.iter().map(|member| member["assigned"].as_array().unwrap().len()).sum();
+    assert_eq!((members.len(), assigned), (2, 3), "{groups}");
     assert_eq!(ask("schemas")[0]["subject"], "trades-value");
     demo.end_by_ctrl_c();
 }

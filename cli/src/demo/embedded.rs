@@ -18,6 +18,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::ui::Consumer;
+
 use super::servers::{Addresses, CONSUMERS, PARTITIONS, READY_MAX, TOPIC};
 
 const BROKERS: i32 = 3;
@@ -27,6 +29,8 @@ pub struct Embedded {
     pub(super) addresses: Addresses,
     // Fields are dropped in this order: workers before what they talk to.
     workers: Vec<Worker>,
+    /// Where the producer and the consumers will tell their health and metrics.
+    http: Vec<SocketAddr>,
     influxdb: influxdb::Influxdb,
     _registry: registry::Registry,
     _cluster: MockCluster<'static, DefaultProducerContext>,
@@ -61,7 +65,16 @@ impl Embedded {
             bucket: influxdb::BUCKET.to_owned(),
             token_file,
         };
-        Ok(Self { addresses, workers: Vec::new(), influxdb, _registry: registry, _cluster: cluster, folder })
+        let http = (0..=CONSUMERS).map(|_| free_address()).collect::<std::io::Result<_>>()?;
+        Ok(Self {
+            addresses,
+            workers: Vec::new(),
+            http,
+            influxdb,
+            _registry: registry,
+            _cluster: cluster,
+            folder,
+        })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -70,15 +83,15 @@ impl Embedded {
 
     pub(super) async fn start_workers(&mut self, yaml: &str) -> anyhow::Result<()> {
         let config = PipelineConfig::from_yaml(yaml)?;
-        for index in 0..=CONSUMERS {
-            let (stop, http_address) = (CancellationToken::new(), free_address()?);
+        for (index, &http_address) in self.http.iter().enumerate() {
+            let stop = CancellationToken::new();
             let (config, stopped) = (config.clone(), stop.clone());
             let (name, task) = if index == 0 {
                 let options = producer::Options { http_address };
                 ("producer".to_owned(), tokio::spawn(producer::run(config, options, stopped)))
             } else {
                 let options = consumer::Options { http_address };
-                (format!("consumer-{index}"), tokio::spawn(consumer::run(config, options, stopped)))
+                (consumer_name(index), tokio::spawn(consumer::run(config, options, stopped)))
             };
             self.workers.push(Worker { name, address: http_address, stop, task });
         }
@@ -90,7 +103,13 @@ impl Embedded {
     }
 
     pub(super) fn worker_urls(&self) -> Vec<String> {
-        self.workers.iter().map(|worker| format!("http://{}", worker.address)).collect()
+        self.http.iter().map(|address| format!("http://{address}")).collect()
+    }
+
+    /// The mock cluster lists no groups: the members are asked themselves.
+    pub(super) fn consumers(&self) -> Vec<Consumer> {
+        let urls = self.worker_urls().into_iter().enumerate().skip(1);
+        urls.map(|(index, url)| Consumer { name: consumer_name(index), url }).collect()
     }
 
     pub(super) fn check_workers(&self) -> anyhow::Result<()> {
@@ -139,6 +158,10 @@ impl Drop for Embedded {
         // Their threads would hold the process.
         self.workers.iter().for_each(|worker| worker.stop.cancel());
     }
+}
+
+fn consumer_name(index: usize) -> String {
+    format!("consumer-{index}")
 }
 
 /// A free port of the loopback interface: free now, at least.

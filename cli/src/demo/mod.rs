@@ -168,7 +168,7 @@ impl Demo {
             (true, false) => "Demo: a simulated market and real servers on this machine",
             (true, true) => "Demo: the real exchange and real servers on this machine",
         };
-        let about = About { stand_in: !options.real, note: note.to_owned() };
+        let about = About { stand_in: !options.real, consumers: servers.consumers(), note: note.to_owned() };
         let (url, stop) = (format!("http://{}/", listener.local_addr()?), CancellationToken::new());
         let task = tokio::spawn(ui::serve(listener, config, about, stop.clone()));
         step(begun, format_args!("pages: {url}"))?;

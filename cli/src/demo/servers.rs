@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::embedded::Embedded;
 use super::real::Real;
+use crate::ui::Consumer;
 
 /// Topic of the trades.
 pub const TOPIC: &str = "trades";
@@ -83,6 +84,14 @@ impl Servers {
         match self {
             Self::Embedded(embedded) => embedded.worker_urls(),
             Self::Real(real) => real.worker_urls(),
+        }
+    }
+
+    /// Consumers that must be asked themselves, where the brokers list no groups.
+    pub fn consumers(&self) -> Vec<Consumer> {
+        match self {
+            Self::Embedded(embedded) => embedded.consumers(),
+            Self::Real(_) => Vec::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use candles_workers::runtime::chain;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{App, Shared};
+use super::{App, Shared, members};
 use crate::influx::{self, Row};
 use crate::kafka::{Cluster, groups, topics};
 
@@ -202,7 +202,10 @@ pub(super) async fn topic_settings(
 pub(super) async fn groups(State(app): Shared) -> Answer<Value> {
     let (group, topic) = (app.config.group_id(), app.config.topic.name.as_str().to_owned());
     let positions = ask(&app, move |cluster| cluster.positions(&cluster.topic(&topic)?)).await;
-    let all: Result<Vec<groups::Group>, Problem> = ask(&app, Cluster::groups).await;
+    let mut all: Result<Vec<groups::Group>, Problem> = ask(&app, Cluster::groups).await;
+    if all.is_err() && !app.about.consumers.is_empty() {
+        all = Ok(vec![members::group(&group, app.config.topic.name.as_str(), &app.about.consumers).await]);
+    }
     let told = |problem: Problem| problem.text;
     let (positions, no_positions) =
         positions.map_or_else(|p| (Vec::new(), Some(told(p))), |found| (found, None));

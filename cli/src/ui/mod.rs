@@ -8,6 +8,7 @@
 mod api;
 mod assets;
 mod live;
+mod members;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub use self::members::Consumer;
 use crate::influx;
 use crate::kafka::Cluster;
 
@@ -38,7 +40,9 @@ const STREAMS_MAX: usize = 32;
 pub struct About {
     /// The brokers are librdkafka's mock cluster.
     pub stand_in: bool,
-    /// One line below the title; empty for none.
+    /// Consumers that are asked themselves where brokers list no groups.
+    pub consumers: Vec<Consumer>,
+    /// One line at the foot of the pages; empty for none.
     pub note: String,
 }
 
