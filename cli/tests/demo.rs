@@ -4,6 +4,8 @@
 
 mod watched_demo;
 
+use std::time::{Duration, Instant};
+
 use watched_demo::Demo;
 
 #[test]
@@ -21,10 +23,18 @@ fn embedded_demo_shows_final_candles_until_ctrl_c_and_loses_no_trade() {
     assert!(candles.as_array().unwrap().iter().any(|candle| candle["state"] == "final"), "{candles}");
     let parts = ask("status");
     assert!(parts.as_array().unwrap().iter().all(|part| part["ok"] == true), "{parts}");
-    let groups = ask("groups");
-    let members = groups["groups"][0]["members"].as_array().unwrap();
-    let assigned: usize = members.iter().map(|member| member["assigned"].as_array().unwrap().len()).sum();
-    assert_eq!((members.len(), assigned), (2, 3), "{groups}");
+    // Consumers report their partitions every five seconds.
+    let begun = Instant::now();
+    loop {
+        let groups = ask("groups");
+        let members = groups["groups"][0]["members"].as_array().unwrap();
+        let assigned: usize = members.iter().map(|member| member["assigned"].as_array().unwrap().len()).sum();
+        if (members.len(), assigned) == (2, 3) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{groups}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
     assert_eq!(ask("schemas")[0]["subject"], "trades-value");
     demo.end_by_ctrl_c();
 }

@@ -28,7 +28,10 @@ const VIEWS: [(&str, &str); 5] = [
         "document.querySelectorAll('#view details').length === 2 && /in sync/.test(document.querySelector('#view .facts').textContent)",
     ),
     ("records", "document.querySelectorAll('#view tbody tr').length > 30"),
-    ("groups", "document.querySelectorAll('#view tbody tr').length === 3"),
+    (
+        "groups",
+        "/consumer-2/.test(document.querySelector('main').innerText) && document.querySelectorAll('#view tbody tr').length === 5",
+    ),
     ("schemas", "/dev.candles/.test(document.querySelector('#view pre')?.textContent)"),
 ];
 const HOSTILE: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>";
