@@ -6,22 +6,24 @@
 //! - Any order of arrival within the lateness, and any duplicate, gives the same final candles.
 //!   (`order_and_duplicates_do_not_matter`)
 //! - A window that the log does not cover from its start is never final. (`uncovered_windows_are_incomplete`)
+//! - What one producer missed and another saw is no gap. (`coverage_is_the_union_of_the_producers`)
 //! - A trade whose window is final changes nothing. (`late_trade_is_not_in_its_candle`)
 //! - A builder restored from a [`Checkpoint`] behaves like one that read the whole log.
 //!   (`restored_builder_behaves_like_one_that_read_the_whole_log`)
 
+mod frontier;
 mod ids;
 mod symbol;
 
 use hashbrown::HashMap;
 
-use self::symbol::{Coverage, SymbolState};
 pub use self::symbol::{LiveState, TradeOutcome};
+use self::{frontier::Frontier, symbol::SymbolState};
 use crate::{
     candle::Candle,
     checkpoint::{Checkpoint, Entry, Settings},
     interval::Interval,
-    mark::Mark,
+    mark::{Mark, Signed},
     symbol::Symbol,
     trade::Trade,
 };
@@ -94,7 +96,7 @@ impl Builder {
         let rereading = Rereading::FromCheckpoint;
         let mut builder = Self { head, rereading, ..Self::new(settings, checkpoint.origin) };
         for entry in &checkpoint.entries {
-            builder.insert(SymbolState::restored(&builder.settings, entry));
+            builder.insert(SymbolState::restored(&builder.settings, entry, head));
         }
         builder
     }
@@ -129,7 +131,7 @@ impl Builder {
         closed: impl FnMut(Closed<'_>),
     ) -> Option<TradeOutcome> {
         let silent = offset < self.head;
-        let first = self.first_coverage(silent, trade.time_ms);
+        let first = self.first_frontier(silent, trade.time_ms);
         let state = self.state(symbol, first)?;
         let outcome = state.add(exchange, trade, offset);
         state.see(trade.time_ms, offset);
@@ -138,18 +140,22 @@ impl Builder {
     }
 
     /// Takes the mark at `offset`; `closed` is told of each window that the watermark passes by it.
-    pub fn mark(&mut self, offset: i64, symbol: &str, mark: Mark, closed: impl FnMut(Closed<'_>)) {
+    pub fn mark(
+        &mut self,
+        offset: i64,
+        symbol: &str,
+        mark: impl Into<Signed>,
+        closed: impl FnMut(Closed<'_>),
+    ) {
+        let signed = mark.into();
         let silent = offset < self.head;
-        let first = match mark {
+        let first = match signed.mark {
             // A first record that says where coverage starts needs no further margin.
-            Mark::From(_) => Coverage::ALWAYS,
-            Mark::Until(ms) => self.first_coverage(silent, ms),
+            Mark::From(_) => Frontier::unlimited(self.settings.lateness_ms),
+            Mark::Until(ms) => self.first_frontier(silent, ms),
         };
         let Some(state) = self.state(symbol, first) else { return };
-        match mark {
-            Mark::From(ms) => state.cover_from(ms, offset),
-            Mark::Until(ms) => state.see(ms, offset),
-        }
+        state.mark(&signed, offset);
         Self::close(state, silent, closed);
     }
 
@@ -185,6 +191,7 @@ impl Builder {
                 .min()
                 .unwrap_or(head)
                 .min(head),
+            last: None,
             fresh: false,
             entries: Vec::new(),
         };
@@ -213,17 +220,16 @@ impl Builder {
     }
 
     /// What a symbol starts with whose first record speaks of `time_ms`.
-    fn first_coverage(&self, silent: bool, time_ms: i64) -> Coverage {
+    fn first_frontier(&self, silent: bool, time_ms: i64) -> Frontier {
         if silent && self.rereading == Rereading::FromCheckpoint {
-            Coverage::ALWAYS
+            Frontier::unlimited(self.settings.lateness_ms)
         } else {
-            // Trades of up to `time_ms + lateness` may stand before this record in the log.
-            Coverage::first_record(time_ms.saturating_add(self.settings.lateness_ms))
+            Frontier::of_first_record(self.settings.lateness_ms, time_ms)
         }
     }
 
     /// `None` for a text that is no symbol.
-    fn state(&mut self, symbol: &str, first: Coverage) -> Option<&mut SymbolState> {
+    fn state(&mut self, symbol: &str, first: Frontier) -> Option<&mut SymbolState> {
         let index = match self.by_symbol.get(symbol) {
             Some(&index) => index,
             None => self.insert(SymbolState::new(Symbol::new(symbol).ok()?, &self.settings, first)),

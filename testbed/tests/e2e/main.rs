@@ -11,4 +11,5 @@ mod judge;
 mod panel;
 mod pipeline;
 mod security;
+mod two_producers;
 mod whole;

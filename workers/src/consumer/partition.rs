@@ -10,7 +10,8 @@ use hashbrown::HashMap;
 use candles_core::{
     avro::{self, DecodeError, TradeSchema},
     builder::{Builder, Closed, LiveState, TradeOutcome},
-    mark::{Mark, MarkError},
+    checkpoint::{Checkpoint, LastRecord},
+    mark::{MarkError, Signed},
     symbol::Symbol,
     trade::TradeRecord,
 };
@@ -49,17 +50,70 @@ pub struct Partition {
     live_from: i64,
     /// Metadata of the commit at `head`.
     resumed_from: String,
+    /// The record before `next`.
+    last: Option<LastRecord>,
+    /// The record that stands at its offset if this is the log of the commit.
+    expected: Option<LastRecord>,
+    /// Records before this offset are read for the sake of `expected` only.
+    rebuild_from: i64,
 }
 
 impl Partition {
     /// Will read from `start`, which is before `head` when windows are to be rebuilt.
     pub fn new(builder: Builder, start: i64, head: i64, live_from: i64) -> Self {
-        Self { builder, next: start, head, live_from, resumed_from: String::new() }
+        Self {
+            builder,
+            next: start,
+            head,
+            live_from,
+            resumed_from: String::new(),
+            last: None,
+            expected: None,
+            rebuild_from: start,
+        }
     }
 
     /// Remembers the metadata that was committed at the head.
     pub fn resumed_from(self, metadata: &str) -> Self {
         Self { resumed_from: metadata.to_owned(), ..self }
+    }
+
+    /// Looks at the last record before the head first, if the log still holds it (it starts at `low`): is it the one
+    /// that the commit names?
+    pub fn expecting(self, last: Option<LastRecord>, low: i64) -> Self {
+        match last.filter(|last| last.offset >= low) {
+            Some(last) => Self { expected: Some(last), next: self.next.min(last.offset), ..self },
+            None => self,
+        }
+    }
+
+    /// The record before the next one.
+    pub fn last(&self) -> Option<LastRecord> {
+        self.last
+    }
+
+    /// Takes note of a record that is about to be handled. False: this log is another one than that of the commit.
+    pub fn is_same_log(&mut self, record: &Record<'_>) -> bool {
+        let offset = record.origin.offset;
+        let last = record.timestamp_ms.map(|timestamp_ms| LastRecord { offset, timestamp_ms });
+        self.last = last;
+        match self.expected {
+            // Offsets may be missing in a log: then nobody can tell.
+            Some(expected) if offset >= expected.offset => {
+                self.expected = None;
+                offset > expected.offset || last == Some(expected)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the record at `offset` is of no more use. Goes on then.
+    pub fn passes_over(&mut self, offset: i64) -> bool {
+        let passed = offset < self.rebuild_from;
+        if passed {
+            self.next = offset + 1;
+        }
+        passed
     }
 
     /// Offset of the next record.
@@ -70,7 +124,10 @@ impl Partition {
     /// What to commit: the offset of the next record that has not been handled, and how to resume there. `None`
     /// while windows are rebuilt: what is committed already is further.
     pub fn commit(&self) -> Option<(i64, String)> {
-        (self.next >= self.head).then(|| (self.next, self.builder.checkpoint(self.next).encode()))
+        (self.next >= self.head).then(|| {
+            let checkpoint = Checkpoint { last: self.last, ..self.builder.checkpoint(self.next) };
+            (self.next, checkpoint.encode())
+        })
     }
 
     /// Offset and metadata with which another would come to this state: what was committed, while windows are rebuilt.
@@ -100,7 +157,7 @@ impl Partition {
     pub fn mark(
         &mut self,
         record: &Record<'_>,
-        mark: Result<Mark, MarkError>,
+        mark: Result<Signed, MarkError>,
         shared: &Shared,
         batch: &mut Batch,
     ) {
@@ -208,7 +265,7 @@ fn write_closed(closed: &Closed<'_>, origin: Origin, shared: &Shared, batch: &mu
 mod tests {
     use candles_core::{
         avro::{TRADE_SCHEMA_JSON, TradeEncoder},
-        checkpoint::{Checkpoint, Settings},
+        checkpoint::Settings,
         config::{CandlePoints, TradePoints},
         trade::Trade,
     };

@@ -14,7 +14,7 @@ use std::{
 use candles_core::{
     avro::TradeEncoder,
     config::{Partitioner, PipelineConfig},
-    mark::Mark,
+    mark::{Mark, ProducerId, Signed},
     partitioner::key_hash_partition,
     symbol::Symbol,
     trade::Trade,
@@ -26,6 +26,7 @@ use super::{
     feed::{Effect, Feed, FeedState, Source},
     fetches::Fetches,
     metrics::{Metrics, SymbolMetrics},
+    outbox::Outbox,
     publisher::{Publisher, Refused},
     sockets::Sockets,
     tail::SymbolTail,
@@ -46,8 +47,10 @@ pub const HISTORY: &str = "history";
 /// See [`EXCHANGE`].
 pub const KAFKA: &str = "kafka";
 
-/// While records wait for their delivery reports, the loop turns at least this often.
-const REPORTS: Duration = Duration::from_millis(20);
+/// While records wait for the acknowledgement of others, the loop turns at least this often.
+const ACKNOWLEDGEMENTS: Duration = Duration::from_millis(1);
+/// While records wait for nothing but their delivery reports, this often.
+const REPORTS: Duration = Duration::from_millis(50);
 /// Else this often.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -81,15 +84,19 @@ pub struct Prepared {
     pub schema_id: u32,
     /// The end of each symbol's log.
     pub tails: Vec<Option<SymbolTail>>,
+    /// Who signs the marks of this session: it knows no more of the log than its end.
+    pub id: ProducerId,
 }
 
 /// See the module.
 pub struct Engine {
     lines: Vec<Line>,
     config: Arc<PipelineConfig>,
+    id: ProducerId,
     partitions: i32,
     next_partition: i32,
     publisher: Arc<Publisher>,
+    outbox: Outbox,
     fetches: Fetches,
     history: History,
     sockets: Sockets,
@@ -133,8 +140,10 @@ impl Engine {
         let now = Instant::now();
         let mut engine = Self {
             lines: Vec::new(),
+            id: prepared.id,
             partitions: prepared.partitions,
             next_partition: 0,
+            outbox: Outbox::new(Arc::clone(&prepared.publisher)),
             publisher: prepared.publisher,
             fetches: Fetches::new(config.exchange.symbols.len(), history_budget),
             history,
@@ -169,6 +178,11 @@ impl Engine {
     fn line(&self, symbol: &Symbol, schema_id: u32, tail: Option<SymbolTail>) -> Line {
         let mut feed = self.new_feed();
         match tail {
+            Some(tail) if tail.elsewhere => {
+                let from_ms = self.open_windows_from_ms(tail.covered_ms);
+                tracing::warn!(%symbol, covered_ms = tail.covered_ms, from_ms, "its log ends in another partition; starts anew in this one");
+                feed.moved(from_ms);
+            }
             Some(tail) => {
                 tracing::info!(%symbol, covered_ms = tail.covered_ms, recent_trades = tail.ids.len(), "resumes where its log ends");
                 feed.resume(tail.covered_ms, tail.floor_ms, tail.ids);
@@ -200,13 +214,20 @@ impl Engine {
             task.abort();
         }
         drop(inbox);
+        if end == End::Stop && self.outbox.close().is_err() {
+            tracing::warn!("the Kafka client takes no more records; the next start finds them in history");
+        }
         self.sockets.close().await;
         end
     }
 
     async fn turn(&mut self, inbox: &mut mpsc::Receiver<Batch>, stop: &CancellationToken) -> End {
         loop {
-            let pause = if self.publisher.queued() > 0 { REPORTS } else { IDLE };
+            let pause = match self.outbox.queued() {
+                0 => IDLE,
+                _ if self.outbox.is_waiting() => ACKNOWLEDGEMENTS,
+                _ => REPORTS,
+            };
             let result = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(End::Stop),
@@ -215,7 +236,7 @@ impl Engine {
                 Some(batch) = inbox.recv() => self.on_batch(batch, stop).await,
                 () = tokio::time::sleep(pause) => Ok(()),
             };
-            let result = result.and_then(|()| self.take_reports());
+            let result = result.and_then(|()| self.publish_waiting());
             self.housekeeping();
             if let Err(end) = result {
                 return end;
@@ -297,7 +318,7 @@ impl Engine {
     }
 
     #[cold]
-    fn on_invalid(&mut self, invalid: &Invalid) {
+    fn on_invalid(&self, invalid: &Invalid) {
         self.metrics.invalid(invalid.reason);
         let symbol = invalid.symbol.map_or("", |symbol| self.lines[symbol].symbol.as_str());
         tracing::debug!(symbol, reason = ?invalid.reason, error = invalid.error, "no trade; kept as dead letter");
@@ -324,7 +345,7 @@ impl Engine {
         let partition = self.partition(symbol);
         let line = &mut self.lines[symbol];
         line.encoder.encode(&trade, &mut self.value);
-        self.publisher.trade(partition, line.symbol.as_str().as_bytes(), &self.value, self.now)?;
+        self.outbox.trade(partition, line.symbol.as_str().as_bytes(), &self.value, self.now)?;
         line.metrics.published(source);
         line.last_trade_ms = line.last_trade_ms.max(trade.time_ms);
         Ok(())
@@ -344,8 +365,15 @@ impl Engine {
         match effect {
             Effect::Publish(..) => {}
             Effect::Mark(mark) => {
-                self.publisher.mark(line.partition, line.symbol.as_str().as_bytes(), mark)?;
+                let signed = Signed { mark, producer: Some(self.id), since_ms: None };
+                self.outbox.mark(line.partition, line.symbol.as_str().as_bytes(), signed, self.now)?;
                 self.metrics.mark(if matches!(mark, Mark::From(_)) { "from" } else { "until" });
+            }
+            Effect::Resume { since_ms, until_ms } => {
+                let (mark, since_ms) = (Mark::Until(until_ms), Some(since_ms));
+                let signed = Signed { mark, producer: Some(self.id), since_ms };
+                self.outbox.mark(line.partition, line.symbol.as_str().as_bytes(), signed, self.now)?;
+                self.metrics.mark("until");
             }
             Effect::Fetch(request, delay) => {
                 self.fetches.want(symbol, request, self.now + delay);
@@ -386,7 +414,7 @@ impl Engine {
                 () = tokio::time::sleep(Duration::from_millis(2)) => {}
             }
             self.now = Instant::now();
-            self.take_reports()?;
+            self.publish_waiting()?;
             self.housekeeping();
             match self.perform(symbol) {
                 Ok(()) => return Ok(()),
@@ -395,10 +423,15 @@ impl Engine {
         }
     }
 
-    fn take_reports(&mut self) -> Result<(), End> {
-        if self.publisher.poll() > 0 {
-            self.last_delivery = Instant::now();
-            self.health.works(KAFKA);
+    /// Takes delivery reports, hands over what may go.
+    fn publish_waiting(&mut self) -> Result<(), End> {
+        match self.outbox.turn() {
+            Ok(0) | Err(Refused::Full) => {}
+            Ok(_) => {
+                self.last_delivery = Instant::now();
+                self.health.works(KAFKA);
+            }
+            Err(Refused::Broken(reason)) => return Err(End::Rebuild(reason)),
         }
         if let Some(reason) = self.publisher.broken() {
             return Err(End::Rebuild(reason));

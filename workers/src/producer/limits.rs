@@ -26,6 +26,9 @@ pub const LAG_TRIES_MAX: u32 = 20;
 pub const OUTAGE_MAX: Duration = Duration::from_secs(300);
 /// First and longest wait after a failed request for history.
 pub const HISTORY_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// A busy symbol is marked about this often (ms of its trades' times): well within the consumers' patience with a
+/// producer that may have seen what another missed.
+pub const MARK_EVERY_MS: i64 = 10_000;
 /// A heartbeat this long after the last published trade says something that the trade did not.
 pub const QUIET_MS: i64 = 1_000;
 
@@ -36,7 +39,10 @@ const _: () = assert!(BUFFER_TRADES_MAX <= BUFFER_TRADES_TOTAL_MAX);
 pub const QUEUE_RECORDS_MAX: usize = 20_000;
 /// The same in KiB: with 50 symbols a worker stays below 24 MiB.
 pub const QUEUE_KBYTES_MAX: usize = 8 * 1024;
-/// How long a record waits for others to share a request.
+/// Records of one partition that are handed over together: with their keys below the client's `batch.size` of 1 MB
+/// and `batch.num.messages`, so that they go as one request.
+pub const BURST_RECORDS_MAX: usize = 5_000;
+/// How long the client waits for the rest of a burst. Gathering is the outbox's.
 pub const LINGER_MS: u32 = 1;
 /// Requests whose delivery reports are taken at once. More wait for the next turn.
 pub const REPORT_POLLS_MAX: usize = 1_000;

@@ -23,7 +23,7 @@ async fn golden_trades_give_the_golden_candles_and_all_is_committed() {
     consumer.stop().await;
     let (offset, metadata) = world.committed(PARTITION);
     assert_eq!(offset, Some(world.end(PARTITION)));
-    assert!(metadata.starts_with("c1;"), "{metadata}");
+    assert!(metadata.starts_with("c2;"), "{metadata}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,6 +104,23 @@ async fn thousands_of_unreadable_records_do_not_stop_the_good_one_behind_them() 
     world.trades(&[TRADE]);
     let consumer = world.consumer();
     assert_eq!(world.dead_letters(3_000).await.last().unwrap().place(), ("undecodable", 2_999));
+    eventually("the good one", 1, async || world.raw_points()).await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_unknown_schemas_do_not_hold_up_the_good_one_behind_them() {
+    let world = World::new().await;
+    let good = world.encoded(&TRADE);
+    for id in 0..600_u32 {
+        let mut unknown = good.clone();
+        unknown[1..5].copy_from_slice(&(100_000 + id).to_be_bytes());
+        world.value(PARTITION, golden::SYMBOL, &unknown);
+    }
+    world.trades(&[TRADE]);
+    let consumer = world.consumer();
+    let dead = world.dead_letters(600).await;
+    assert!(dead.iter().all(|dead| dead.place().0 == "schema_unknown"));
     eventually("the good one", 1, async || world.raw_points()).await;
     consumer.stop().await;
 }

@@ -190,6 +190,11 @@ impl Cluster {
         self.admin().delete_topic(name).await
     }
 
+    /// Lets a topic grow to `count` partitions, and waits until all their replicas are in sync.
+    pub async fn add_partitions(&self, name: &str, count: i32) -> Result<()> {
+        self.admin().add_partitions(name, count).await
+    }
+
     /// Leader and replicas of each partition of `topic`.
     pub async fn partitions(&self, topic: &str) -> Result<Vec<Partition>> {
         self.admin().partitions(Some(topic)).await
