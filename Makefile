@@ -5,7 +5,9 @@
 .PHONY: help lint test e2e chaos chaos-planted demo bench instructions install-servers deny clean clean-servers
 
 CARGO ?= cargo
-E2E = --test servers --test e2e --test demo
+E2E = --test servers --test e2e
+# `candlectl` on the same servers, and its pages in headless Chromium.
+E2E_CLI = --test real --test browser
 TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
 
 help: ## List what can be made
@@ -19,6 +21,7 @@ lint: ## Formatting and clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings $(IN_TESTS)
 	$(CARGO) clippy --locked --package candles-testbed $(E2E) -- -D warnings $(IN_TESTS)
 	$(CARGO) clippy --locked --package candles-workers --features planted-bugs --lib --bins -- -D warnings
+	$(CARGO) clippy --locked --package candles-cli $(E2E_CLI) -- -D warnings $(IN_TESTS)
 
 test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 	$(CARGO) test --workspace --locked
@@ -26,6 +29,7 @@ test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 # Two threads: with one, every test would start servers of its own (testbed/src/servers/shared.rs).
 e2e: binaries install-servers ## The same behaviours on the real servers
 	$(CARGO) test --locked --package candles-testbed $(E2E) -- --test-threads=2
+	$(CARGO) test --locked --package candles-cli $(E2E_CLI) -- --test-threads=2
 
 # One seed is one schedule: see docs/chaos.md.
 CHAOS_ARGS = $(if $(CHAOS_RUNS),--runs $(CHAOS_RUNS)) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED)) \
@@ -39,8 +43,9 @@ chaos-planted: binaries install-servers ## Judge the judge: workers with planted
 	$(CARGO) build --locked --package candles-workers --features planted-bugs --bin planted
 	$(CHAOS) --planted
 
-demo: binaries ## Candles of a simulated market through the real servers, until Ctrl-C (ARGS="--seconds 60")
-	@$(TESTBED) demo $(ARGS)
+demo: ## A whole pipeline in one process, in the browser and here, until Ctrl-C (ARGS="--real" for real servers)
+	$(CARGO) build --quiet --locked --package candles-cli $(if $(findstring --real,$(ARGS)),--package candles-workers) --bins
+	@$(CARGO) run --quiet --locked --package candles-cli --bin candlectl -- demo $(ARGS)
 
 bench: install-servers ## Speed, memory and latency of the workers on the real servers: prints, asserts nothing (minutes)
 	$(CARGO) build --release --locked --package candles-workers --bins

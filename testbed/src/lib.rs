@@ -2,7 +2,6 @@
 //! before them, and the judge of what came out.
 
 pub mod chaos;
-pub mod demo;
 pub mod doubles;
 pub mod exchange;
 pub mod fuzz;

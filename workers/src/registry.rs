@@ -4,6 +4,8 @@
 //! One try for each call; what the caller does about a failure follows from [`RegistryError`]. Caching and retrying
 //! are the caller's.
 
+mod inspect;
+
 use std::time::Duration;
 
 use candles_core::config::{SchemaRegistryAuth, SchemaRegistryConfig};
@@ -11,6 +13,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+pub use self::inspect::Version;
 use crate::runtime::secret::{self, SecretError};
 
 /// Longest answer that is read.

@@ -4,9 +4,7 @@
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use candles_testbed::demo;
 use candles_testbed::servers::artefacts::{self, Artefact};
 use candles_testbed::servers::cache::Cache;
 use candles_testbed::servers::{Error, Testbed, chain, control, install, kafka, remove_ended_runs};
@@ -33,15 +31,6 @@ enum Command {
         /// Which ones
         #[arg(value_parser = PossibleValuesParser::new(artefacts::ALL.iter().map(|artefact| artefact.name)))]
         names: Vec<String>,
-    },
-    /// Show candles of a simulated market as they come through the real servers; Ctrl-C ends everything
-    Demo {
-        /// End after so many seconds of candles
-        #[arg(long)]
-        seconds: Option<u64>,
-        /// Seconds of the exchange for each second
-        #[arg(long, default_value_t = 1.0, value_parser = speed)]
-        speed: f64,
     },
     /// Remove everything that was installed, and the kept folders of ended runs
     Clean,
@@ -75,7 +64,6 @@ struct Target {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Install { names } => install_all(&names).await.map(|()| ExitCode::SUCCESS),
-        Command::Demo { seconds, speed } => run_demo(seconds, speed).await,
         Command::Clean => clean().map(|()| ExitCode::SUCCESS),
         Command::Up { json } => up(json).await.map(|()| ExitCode::SUCCESS),
         Command::Status => ask("status".to_owned()).await,
@@ -102,42 +90,6 @@ async fn install_all(names: &[String]) -> Result<(), Error> {
         println!("{} {}: {}", artefact.name, artefact.version, entry.display());
     }
     Ok(())
-}
-
-/// A factor that every part of the demo can follow.
-fn speed(text: &str) -> Result<f64, String> {
-    text.parse::<f64>()
-        .ok()
-        .filter(|speed| (0.1..=100.0).contains(speed))
-        .ok_or_else(|| "write a number from 0.1 to 100".to_owned())
-}
-
-/// Runs the demo: 0 if every trade of the exchange is in the database at its end, 1 if not.
-async fn run_demo(seconds: Option<u64>, speed: f64) -> Result<ExitCode, Error> {
-    let (mut interrupt, mut terminate) = signals()?;
-    let options = demo::Options { show: seconds.map(Duration::from_secs), speed };
-    let stop = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    match demo::run(options, stop).await {
-        Ok(Some(summary)) if summary.stored == summary.trades => Ok(ExitCode::SUCCESS),
-        Ok(Some(_)) => Ok(ExitCode::from(1)),
-        // Not by returning: that would wait for a build that is under way.
-        Ok(None) => std::process::exit(130),
-        Err(error) if is_broken_pipe(&error) => std::process::exit(141),
-        Err(error) => {
-            eprintln!("testbed: {error:#}");
-            std::process::exit(2)
-        }
-    }
-}
-
-/// Whether the reader of our output has gone: then there is nobody to tell, only the shell's code for it to return.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn clean() -> Result<(), Error> {
