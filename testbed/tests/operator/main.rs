@@ -4,5 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod control_plane;
+mod pipeline;
 mod world;

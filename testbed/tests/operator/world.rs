@@ -14,6 +14,10 @@ use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// How long the slowest step may take on a busy machine. Nothing asserts on speed.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Of the checkout.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
+const DEFINITION: &str = "crds/candlepipelines.candles.dev.yaml";
+
 /// The servers. Ended by the last test that holds them; logs and data are kept if any test failed.
 pub struct Bed {
     pub kubernetes: ControlPlane,
@@ -37,6 +41,12 @@ impl Bed {
         let (kubernetes, kafka) =
             tokio::try_join!(ControlPlane::start(&run), Cluster::start(Options::default(), &run)).unwrap();
         println!("control plane and brokers were ready after {:.1} s", begun.elapsed().as_secs_f64());
+        let definition = std::fs::read_to_string(ROOT.to_owned() + DEFINITION).unwrap();
+        let apply = ["apply", "--server-side", "--filename=-"];
+        kubernetes.kubectl(apply).stdin(definition).run().await.unwrap().success().unwrap();
+        let wait =
+            ["wait", "--for=condition=Established", "crd/candlepipelines.candles.dev", "--timeout=60s"];
+        kubernetes.kubectl(wait).run().await.unwrap().success().unwrap();
         let api = kubernetes.api();
         let node = HandMadeNode::start(move || api).unwrap();
         let bed = Arc::new(Self { kubernetes, kafka, node, run });
@@ -121,6 +131,11 @@ impl World {
     /// The same in `apps/v1`.
     pub fn apps(&self, rest: &str) -> String {
         format!("/apis/apps/v1/namespaces/{}/{rest}", self.namespace)
+    }
+
+    /// The same in `candles.dev/v1alpha1`.
+    pub fn candles(&self, rest: &str) -> String {
+        format!("/apis/candles.dev/v1alpha1/namespaces/{}/{rest}", self.namespace)
     }
 
     /// kubectl in the namespace, which must succeed.
