@@ -4,3 +4,7 @@
 //! [`api`], [`validate`], [`plan`], [`drift`] and [`status`] are pure: no client, no clock, no async.
 
 pub mod api;
+pub mod observed;
+pub mod plan;
+pub mod quantity;
+pub mod validate;

@@ -1,0 +1,4 @@
+//! Plan.
+
+/// Where secrets are mounted.
+pub const SECRETS_PATH: &str = "/etc/candles/secrets";
