@@ -19,7 +19,8 @@ async fn a_steady_and_a_restarted_operator_write_nothing() {
     let mut pipelines = Vec::new();
     for i in 0..5 {
         let policy = if i % 2 == 0 { "Retain" } else { "Delete" };
-        let spec = json!({"topic": {"deletionPolicy": policy}, "grafana": {"dashboard": {"enabled": i == 4}}});
+        let spec =
+            json!({"topic": {"deletionPolicy": policy}, "grafana": {"dashboard": {"enabled": i == 4}}});
         pipelines.push(Pipeline::create(&world, &format!("p{i}"), spec).await);
     }
     for pipeline in &pipelines {
@@ -62,7 +63,8 @@ async fn holder(world: &World) -> Option<String> {
 async fn of_two_operators_one_writes_and_the_other_takes_over() {
     let world = World::shared("lead-two").await;
     let first = Operator::start(&world, "first").await;
-    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("first"))).await;
+    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("first")))
+        .await;
     // Ready without the lease: an update waits for it.
     let second = Operator::start(&world, "second").await;
     let one = Pipeline::create(&world, "one", json!({})).await;
@@ -96,12 +98,14 @@ async fn of_two_operators_one_writes_and_the_other_takes_over() {
 async fn an_operator_that_was_frozen_for_longer_than_its_lease_writes_nothing_when_it_wakes() {
     let world = World::shared("lead-frozen").await;
     let first = Operator::start(&world, "first").await;
-    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("first"))).await;
+    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("first")))
+        .await;
     let second = Operator::start(&world, "second").await;
     let one = Pipeline::create(&world, "one", json!({})).await;
     one.expect_ready().await;
     first.freeze().unwrap();
-    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("second"))).await;
+    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("second")))
+        .await;
     let log = world.bed.kubernetes.audit_log();
     one.edit(json!({"consumer": {"replicas": 2}})).await;
     first.thaw().unwrap();

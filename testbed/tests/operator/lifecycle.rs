@@ -1,7 +1,7 @@
 //! From `kubectl apply` to a running pipeline, its changes by spec and by hand, and its end.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -27,33 +27,30 @@ async fn an_applied_pipeline_becomes_a_topic_then_deployments_then_ready() {
     world.kubectl(&secret).await;
 
     // How many partitions the topic had when each Deployment appeared.
-    let seen: Arc<Mutex<Vec<(String, usize)>>> = Arc::default();
-    let watching = {
-        let (api, path, bed) = (world.api.clone(), world.apps("deployments"), Arc::clone(&world.bed));
-        let seen = Arc::clone(&seen);
-        tokio::spawn(async move {
-            let note = async |kind: &str, object: Value| {
-                if kind == "ADDED" {
-                    let partitions = bed.kafka.partitions("life-apply.one").await.unwrap().len();
-                    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-                    seen.lock().unwrap().push((name, partitions));
-                }
-                true
-            };
-            api.watch(&path, note).await
-        })
+    let seen = RefCell::new(Vec::new());
+    let path = world.apps("deployments");
+    let watching = world.api.watch(&path, async |kind, object| {
+        if kind == "ADDED" {
+            let partitions = world.bed.kafka.partitions("life-apply.one").await.unwrap().len();
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            seen.borrow_mut().push((name, partitions));
+        }
+        true
+    });
+    let applying = async {
+        let file = pipeline(&world, "one").to_string();
+        let applied = world.try_kubectl(&["apply", "--server-side", "--filename=-"], &file).await;
+        let said = applied.success().unwrap().stdout;
+        assert!(said.contains("serverside-applied"), "{said}");
+        let begun = Instant::now();
+        world.kubectl(&["wait", "--for=condition=Ready", "cpl/one", "--timeout=110s"]).await;
+        println!("ready {:.1} s after kubectl apply", begun.elapsed().as_secs_f64());
     };
-    let applied = world
-        .try_kubectl(&["apply", "--server-side", "--filename=-"], &pipeline(&world, "one").to_string())
-        .await
-        .success()
-        .unwrap();
-    assert!(applied.stdout.contains("serverside-applied"), "{}", applied.stdout);
-    let begun = Instant::now();
-    world.kubectl(&["wait", "--for=condition=Ready", "cpl/one", "--timeout=110s"]).await;
-    println!("ready {:.1} s after kubectl apply", begun.elapsed().as_secs_f64());
-    watching.abort();
-    let mut seen = seen.lock().unwrap().clone();
+    tokio::select! {
+        ended = watching => panic!("the watch ended: {ended:?}"),
+        () = applying => {}
+    }
+    let mut seen = seen.into_inner();
     seen.sort();
     assert_eq!(seen, [("one-consumer".to_owned(), 3), ("one-producer".to_owned(), 3)]);
 
@@ -310,7 +307,8 @@ async fn the_full_example_becomes_ready() {
         let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}});
         world.api.apply(&world.core(&format!("secrets/{secret}")), &object).await.unwrap();
     }
-    eventually("TopicReady", Some("True".to_owned()), async || Some(full.condition("TopicReady").await?.0)).await;
+    eventually("TopicReady", Some("True".to_owned()), async || Some(full.condition("TopicReady").await?.0))
+        .await;
     eventually("both deployments", true, async || {
         full.deployment("producer").await.is_some() && full.deployment("consumer").await.is_some()
     })

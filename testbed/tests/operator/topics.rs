@@ -14,11 +14,17 @@ const RF3: &[(&str, &str)] = &[("min.insync.replicas", "2")];
 async fn drift_is_reverted_and_settings_of_others_stay() {
     let world = World::shared("topic-drift").await;
     let _operator = Operator::start(&world, "a").await;
-    let one = Pipeline::create(&world, "one", json!({"topic": {"config": {"max.message.bytes": "2000000"}}})).await;
+    let one =
+        Pipeline::create(&world, "one", json!({"topic": {"config": {"max.message.bytes": "2000000"}}})).await;
     one.expect_ready().await;
     let before = topic_settings(&world, &one.topic()).await;
     assert_eq!(before["max.message.bytes"], "2000000");
-    set_topic_settings(&world, &one.topic(), "retention.ms=60000,min.insync.replicas=1,segment.bytes=104857600").await;
+    set_topic_settings(
+        &world,
+        &one.topic(),
+        "retention.ms=60000,min.insync.replicas=1,segment.bytes=104857600",
+    )
+    .await;
     let mut expected = before.clone();
     expected.insert("segment.bytes".to_owned(), "104857600".to_owned());
     eventually("settings", expected.clone(), async || topic_settings(&world, &one.topic()).await).await;
@@ -51,7 +57,10 @@ async fn an_observed_topic_is_used_and_never_written() {
     let world = World::shared("topic-observed").await;
     let _operator = Operator::start(&world, "a").await;
     let one = Pipeline::create(&world, "one", json!({"topic": {"management": "Observe"}})).await;
-    eventually("reason", Some("TopicMissing".to_owned()), async || Some(one.condition("TopicReady").await?.1)).await;
+    eventually("reason", Some("TopicMissing".to_owned()), async || {
+        Some(one.condition("TopicReady").await?.1)
+    })
+    .await;
     assert_eq!(one.deployment("producer").await, None);
     assert_eq!(one.partitions(&one.topic()).await, 0);
     world.bed.kafka.create_topic("topic-observed.one", 4, 3, RF3).await.unwrap();
@@ -84,7 +93,8 @@ async fn replication_that_cannot_be_had_is_reported_with_the_brokers_words() {
     let world = World::shared("topic-replication").await;
     let _operator = Operator::start(&world, "a").await;
     let one = Pipeline::create(&world, "one", json!({"topic": {"replicationFactor": 5}})).await;
-    eventually("TopicReady", Some("False".to_owned()), async || Some(one.condition("TopicReady").await?.0)).await;
+    eventually("TopicReady", Some("False".to_owned()), async || Some(one.condition("TopicReady").await?.0))
+        .await;
     eventually("says why", true, async || {
         let status = one.get().await["status"].to_string();
         status.contains("replication factor") || status.contains("Replication factor")
@@ -136,9 +146,16 @@ async fn a_topic_is_made_over_the_encrypted_listener_with_the_operators_own_logi
     assert_eq!(one.partitions(&one.topic()).await, 3);
     // A login that the brokers refuse is told, and tears nothing down.
     std::fs::write(&password, "wrong").unwrap();
-    let two = Pipeline::create(&world, "two", json!({"kafka": {"bootstrapServers": kafka.bootstrap_wrong_host(), "tls": {}}})).await;
-    eventually("TopicReady", Some("KafkaUnreachable".to_owned()), async || Some(two.condition("TopicReady").await?.1))
-        .await;
+    let two = Pipeline::create(
+        &world,
+        "two",
+        json!({"kafka": {"bootstrapServers": kafka.bootstrap_wrong_host(), "tls": {}}}),
+    )
+    .await;
+    eventually("TopicReady", Some("KafkaUnreachable".to_owned()), async || {
+        Some(two.condition("TopicReady").await?.1)
+    })
+    .await;
     assert_eq!(one.replicas("consumer").await, Some(1));
     let status = two.get().await["status"].to_string();
     assert!(!status.contains(&login.password), "{status}");

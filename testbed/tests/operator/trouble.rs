@@ -59,7 +59,8 @@ async fn an_address_without_brokers_leaves_the_running_workers_alone() {
     one.expect_ready().await;
     let before = world.api.list(&world.core("pods")).await.unwrap();
     one.edit(json!({"kafka": {"bootstrapServers": NOBODY}})).await;
-    eventually("TopicReady", Some("KafkaUnreachable".to_owned()), async || reason(&one, "TopicReady").await).await;
+    eventually("TopicReady", Some("KafkaUnreachable".to_owned()), async || reason(&one, "TopicReady").await)
+        .await;
     assert!(one.message("TopicReady").await.contains(NOBODY), "{}", one.message("TopicReady").await);
     for component in ["producer", "consumer"] {
         assert_eq!(one.replicas(component).await, Some(1), "{component}");
@@ -147,12 +148,14 @@ async fn a_resource_that_cannot_be_read_does_not_stop_the_others() {
     })
     .await;
     let mut restored = definition;
-    restored["metadata"]["resourceVersion"] = world.api.get(path).await.unwrap()["metadata"]["resourceVersion"].clone();
+    restored["metadata"]["resourceVersion"] =
+        world.api.get(path).await.unwrap()["metadata"]["resourceVersion"].clone();
     world.api.replace(path, &restored).await.unwrap();
     eventually("garbage is refused again", true, async || {
         let mut another = garbage.clone();
         another["metadata"]["name"] = json!("another");
-        let answer = world.api.try_create(&format!("{}?dryRun=All", world.candles(COLLECTION)), &another).await;
+        let answer =
+            world.api.try_create(&format!("{}?dryRun=All", world.candles(COLLECTION)), &another).await;
         answer.unwrap().is_err()
     })
     .await;
