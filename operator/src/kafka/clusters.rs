@@ -14,13 +14,13 @@ use candles_workers::{
     kafka::{advice, client_config, log, unique_client_id},
     runtime::{backoff::Backoff, chain},
 };
-use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError as ClientError};
+use rdkafka::{ClientContext, config::RDKafkaLogLevel};
 use tokio::sync::Semaphore;
 
 use super::{
     Address, KafkaError, Lag, NewTopic, Refusal, TopicAdmin,
     credentials::Credentials,
-    native::{ConfigSource, DescribedConfig, DescribedTopic, Failure, Handle, OffsetAt, code},
+    native::{ConfigSource, DescribedConfig, DescribedTopic, Failure, Handle, Hears, OffsetAt, code},
 };
 use crate::topic::{Live, LiveValue, Replicas};
 
@@ -229,22 +229,22 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+}
+
+impl Hears for Watch {
     fn hear(&self, line: &str) {
-        let words = describe(line);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+        // That all brokers are down follows from what was said before.
+        if line.contains("brokers are down") {
+            return;
+        }
+        tracing::info!(advice = advice(line), "kafka client: {line}");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(describe(line));
     }
 }
 
 impl ClientContext for Watch {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        if matches!(facility, "FAIL" | "ERROR") {
-            self.hear(line);
-        }
         log(level, facility, line);
-    }
-
-    fn error(&self, error: ClientError, reason: &str) {
-        tracing::debug!(%error, "kafka client error: {reason}");
     }
 }
 

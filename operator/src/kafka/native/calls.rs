@@ -9,7 +9,7 @@ use std::{
 use rdkafka::ClientContext;
 use rdkafka_sys::bindings as sys;
 
-use super::{Event, Failure, Handle, Owned, c_string, check, check_error, copied, entries, no_memory, odd_answer};
+use super::{Event, Failure, Handle, Hears, Owned, c_string, check, check_error, copied, entries, no_memory, odd_answer};
 
 // As in librdkafka's header, but with numbers for enumerations.
 #[allow(clashing_extern_declarations, reason = "a C enumeration and a C int are passed alike")]
@@ -74,7 +74,7 @@ pub enum OffsetAt {
     End,
 }
 
-impl<C: ClientContext> Handle<C> {
+impl<C: ClientContext + Hears> Handle<C> {
     /// Each topic, or why there is no description of it.
     pub fn describe_topics(
         &self,

@@ -15,7 +15,7 @@ mod calls;
 use std::{
     ffi::{CStr, CString, c_char, c_int},
     ptr::NonNull,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{ClientConfig, ClientContext, client::Client, types::RDKafkaType};
@@ -79,6 +79,9 @@ pub mod code {
     pub const UNKNOWN_TOPIC_ID: i32 = 100;
 }
 
+/// How long to wait for an answer before listening to what the client says meanwhile, ms.
+const POLL_MS: c_int = 100;
+
 /// A connection to one cluster.
 pub struct Handle<C: ClientContext> {
     client: Client<C>,
@@ -112,7 +115,13 @@ type Event = Owned<sys::rd_kafka_event_t>;
 type Options = sys::rd_kafka_AdminOptions_t;
 type Queue = sys::rd_kafka_queue_t;
 
-impl<C: ClientContext> Handle<C> {
+/// Gets the client's own words about its connections.
+pub trait Hears {
+    /// A connection failed.
+    fn hear(&self, line: &str);
+}
+
+impl<C: ClientContext + Hears> Handle<C> {
     /// Makes a client; it connects when it is first used.
     pub fn new(config: &ClientConfig, context: C) -> Result<Self, rdkafka::error::KafkaError> {
         let native = config.create_native_config()?;
@@ -157,19 +166,55 @@ impl<C: ClientContext> Handle<C> {
             let queue =
                 Owned::new(sys::rd_kafka_queue_new(rk), sys::rd_kafka_queue_destroy).ok_or_else(no_memory)?;
             send(rk, options.ptr(), queue.ptr());
-            // The request's own limit ends it first; this one is for a library that is stuck.
-            let event = sys::rd_kafka_queue_poll(queue.ptr(), limit_ms.saturating_add(500));
-            Owned::new(event, sys::rd_kafka_event_destroy).ok_or_else(|| Failure {
-                code: code::TIMED_OUT,
-                text: format!("no answer within {} s", limit.as_secs_f32()),
-            })?
+            self.wait(queue.ptr(), limit)
         };
+        self.listen();
+        let event = event.ok_or_else(|| Failure {
+            code: code::TIMED_OUT,
+            text: format!("no answer within {} s", limit.as_secs_f32()),
+        })?;
         // SAFETY: the event is alive; the text is copied.
         unsafe {
             let code = rd_kafka_event_error(event.ptr());
             check(code, sys::rd_kafka_event_error_string(event.ptr()))?;
         }
         Ok(event)
+    }
+}
+
+impl<C: ClientContext + Hears> Handle<C> {
+    /// The answer, or `None` long after the request's own limit: from a library that is stuck.
+    ///
+    /// # Safety
+    /// `queue` is alive.
+    unsafe fn wait(&self, queue: *mut Queue, limit: Duration) -> Option<Event> {
+        let until = Instant::now() + limit + Duration::from_millis(500);
+        while Instant::now() < until {
+            // SAFETY: as promised by the caller; the event is freed by its owner.
+            let event = unsafe { sys::rd_kafka_queue_poll(queue, POLL_MS) };
+            if let Some(event) = Owned::new(event, sys::rd_kafka_event_destroy) {
+                return Some(event);
+            }
+            self.listen();
+        }
+        None
+    }
+
+    /// Takes what the client says about its connections from its main queue.
+    fn listen(&self) {
+        // SAFETY: the client is alive. Queue and events are freed by their owners; the text is copied.
+        unsafe {
+            let main = sys::rd_kafka_queue_get_main(self.client.native_ptr());
+            let Some(main) = Owned::new(main, sys::rd_kafka_queue_destroy) else { return };
+            let next = || Owned::new(sys::rd_kafka_queue_poll(main.ptr(), 0), sys::rd_kafka_event_destroy);
+            while let Some(event) = next() {
+                if sys::rd_kafka_event_type(event.ptr()) == sys::RD_KAFKA_EVENT_ERROR {
+                    if let Some(text) = copied(sys::rd_kafka_event_error_string(event.ptr())) {
+                        self.client.context().hear(&text);
+                    }
+                }
+            }
+        }
     }
 }
 
