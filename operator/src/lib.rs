@@ -6,3 +6,5 @@
 pub mod api;
 pub mod kafka;
 pub mod topic;
+pub mod lease;
+pub mod limits;

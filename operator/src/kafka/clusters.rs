@@ -22,12 +22,11 @@ use super::{
     credentials::Credentials,
     native::{ConfigSource, DescribedConfig, DescribedTopic, Failure, Handle, Hears, OffsetAt, code},
 };
-use crate::topic::{Live, LiveValue, Replicas};
+use crate::{
+    limits::{READ, WRITE},
+    topic::{Live, LiveValue, Replicas},
+};
 
-/// Limit of a call that reads.
-const READ_LIMIT: Duration = Duration::from_secs(5);
-/// Limit of a call that changes something: brokers answer when it is done.
-const CHANGE_LIMIT: Duration = Duration::from_secs(10);
 /// Calls to one cluster at the same time. Brokers take admin calls one after the other anyway.
 const CALLS_MAX: usize = 8;
 /// Clusters at the same time: each costs threads and memory, and pipelines may name anything.
@@ -110,7 +109,7 @@ impl Clusters {
         let know_id = cluster.lock().cluster_id.is_none();
         let answer = tokio::task::spawn_blocking(move || {
             let answer = work(&asking)?;
-            Ok((answer, know_id.then(|| asking.cluster_id(READ_LIMIT)).flatten()))
+            Ok((answer, know_id.then(|| asking.cluster_id(READ)).flatten()))
         });
         let answer = answer.await.map_err(|e| KafkaError::Unreachable(format!("the call ended early: {e}")))?;
         match answer {
@@ -137,7 +136,7 @@ impl Cluster {
             if Instant::now() < *until {
                 return Err(error.clone());
             }
-            *until = Instant::now() + READ_LIMIT + CHANGE_LIMIT;
+            *until = Instant::now() + READ + WRITE;
         }
         if let Some(client) = &state.client {
             return Ok(Arc::clone(client));
@@ -273,14 +272,14 @@ impl TopicAdmin for Clusters {
         let topic = topic.clone();
         self.call(cluster, move |client| {
             let (partitions, copies) = (number(topic.partitions), number(topic.replication_factor));
-            client.create_topic(&topic.name, partitions, copies, &topic.config, CHANGE_LIMIT)
+            client.create_topic(&topic.name, partitions, copies, &topic.config, WRITE)
         })
         .await
     }
 
     async fn grow(&self, cluster: &Address, topic: &str, partitions: usize) -> Result<(), KafkaError> {
         let topic = topic.to_owned();
-        self.call(cluster, move |client| client.create_partitions(&topic, partitions, CHANGE_LIMIT)).await
+        self.call(cluster, move |client| client.create_partitions(&topic, partitions, WRITE)).await
     }
 
     async fn alter(
@@ -290,12 +289,12 @@ impl TopicAdmin for Clusters {
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<(), KafkaError> {
         let (topic, changes) = (topic.to_owned(), changes.clone());
-        self.call(cluster, move |client| client.alter_config(&topic, &changes, CHANGE_LIMIT)).await
+        self.call(cluster, move |client| client.alter_config(&topic, &changes, WRITE)).await
     }
 
     async fn delete(&self, cluster: &Address, topic: &str) -> Result<(), KafkaError> {
         let topic = topic.to_owned();
-        self.call(cluster, move |client| client.delete_topic(&topic, CHANGE_LIMIT)).await
+        self.call(cluster, move |client| client.delete_topic(&topic, WRITE)).await
     }
 
     async fn lag(
@@ -307,12 +306,12 @@ impl TopicAdmin for Clusters {
     ) -> Result<Option<Lag>, KafkaError> {
         let (topic, group, partitions) = (topic.to_owned(), group.to_owned(), number(partitions));
         self.call(cluster, move |client| {
-            let committed = client.committed(&group, &topic, partitions, READ_LIMIT)?;
+            let committed = client.committed(&group, &topic, partitions, READ)?;
             if committed.iter().all(Option::is_none) {
                 return Ok(None);
             }
-            let starts = client.offsets(&topic, partitions, OffsetAt::Start, READ_LIMIT)?;
-            let ends = client.offsets(&topic, partitions, OffsetAt::End, READ_LIMIT)?;
+            let starts = client.offsets(&topic, partitions, OffsetAt::Start, READ)?;
+            let ends = client.offsets(&topic, partitions, OffsetAt::End, READ)?;
             Ok(lag(&committed, &starts, &ends))
         })
         .await
@@ -330,7 +329,7 @@ fn number(count: usize) -> i32 {
 fn described(client: &Handle<Watch>, names: &[String]) -> Result<Vec<Option<Live>>, Failure> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut topics = HashMap::new();
-    for (name, topic) in client.describe_topics(&names, READ_LIMIT)? {
+    for (name, topic) in client.describe_topics(&names, READ)? {
         match topic {
             Ok(topic) => drop(topics.insert(name, topic)),
             Err(failure) if is_unknown(&failure) => {}
@@ -339,7 +338,7 @@ fn described(client: &Handle<Watch>, names: &[String]) -> Result<Vec<Option<Live
     }
     let found: Vec<&str> = names.iter().copied().filter(|name| topics.contains_key(*name)).collect();
     let mut lives = HashMap::new();
-    let configs = if found.is_empty() { Vec::new() } else { client.describe_configs(&found, READ_LIMIT)? };
+    let configs = if found.is_empty() { Vec::new() } else { client.describe_configs(&found, READ)? };
     for (name, config) in configs {
         match (topics.remove(&name), config) {
             (Some(topic), Ok(config)) => drop(lives.insert(name, live(topic, config))),

@@ -69,8 +69,6 @@ pub mod code {
     pub const GROUP_AUTHORIZATION_FAILED: i32 = 30;
     pub const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
     pub const TOPIC_ALREADY_EXISTS: i32 = 36;
-    pub const INVALID_PARTITIONS: i32 = 37;
-    pub const INVALID_REPLICATION_FACTOR: i32 = 38;
     pub const INVALID_CONFIG: i32 = 40;
     pub const POLICY_VIOLATION: i32 = 44;
     pub const SASL_AUTHENTICATION_FAILED: i32 = 58;
