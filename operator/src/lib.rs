@@ -4,17 +4,7 @@
 //! [`api`], [`validate`], [`plan`], [`drift`] and [`status`] are pure: no client, no clock, no async.
 
 pub mod api;
-pub mod drift;
 pub mod observed;
 pub mod plan;
 pub mod quantity;
-pub mod status;
 pub mod validate;
-
-pub mod client;
-pub mod controller;
-pub mod kafka;
-pub mod lease;
-pub mod limits;
-pub mod metrics;
-pub mod topic;

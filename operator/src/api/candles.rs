@@ -10,9 +10,9 @@ use super::rules;
 #[serde(rename_all = "camelCase", default)]
 pub struct CandlesSpec {
     /// At most 16 distinct lengths from 1s to 1d, and 1w: `[1m, 2m, 1h]`. Empty: raw points only.
-    #[schemars(length(max = 16), inner(length(min = 2, max = 8)))]
+    #[schemars(length(max = 16), inner(length(max = 8), regex(pattern = r"^[1-9][0-9]{0,6}[smhdw]$")))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
-    #[schemars(extend("x-kubernetes-validations" = [rules::intervals_are_known(), rules::intervals_are_in_range(), rules::intervals_are_distinct()]))]
+    #[schemars(extend("x-kubernetes-validations" = [rules::intervals_are_in_range(), rules::intervals_are_distinct()]))]
     pub intervals: Vec<String>,
     /// How long after its end (exchange time) a window stays open for trades that arrive out of order; at most `1h`.
     #[schemars(length(max = 16), regex(pattern = rules::DURATION_PATTERN))]

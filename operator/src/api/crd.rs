@@ -4,8 +4,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt as _;
+use serde_json::json;
 
-use super::CandlePipeline;
+use super::{CandlePipeline, rules};
 
 /// The CustomResourceDefinition, as `crds/` holds it.
 pub fn crd() -> CustomResourceDefinition {
@@ -13,6 +14,8 @@ pub fn crd() -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             without_nulls(root);
+            root.x_kubernetes_validations =
+                serde_json::from_value(json!([rules::name_leaves_room_for_suffixes()])).ok();
             default_observed_generation(root);
         }
     }
@@ -49,7 +52,7 @@ fn default_observed_generation(root: &mut JSONSchemaProps) {
     let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) else {
         return;
     };
-    status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+    status.default = Some(JSON(json!({"observedGeneration": -1})));
     if let Some(generation) = status.properties.as_mut().and_then(|p| p.get_mut("observedGeneration")) {
         generation.default = Some(JSON((-1).into()));
     }

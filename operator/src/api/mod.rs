@@ -15,7 +15,8 @@ mod topic;
 mod workers;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -43,7 +44,7 @@ pub use self::{
 ///
 /// The operator owns the topic, a producer and a group of consumers. `kubectl wait --for=condition=Ready` waits until
 /// all of it works; `kubectl scale --replicas` scales the consumers.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "candles.dev",
     version = "v1alpha1",
@@ -55,14 +56,21 @@ pub use self::{
     status = "CandlePipelineStatus",
     derive = "PartialEq",
     doc = "Trades of an exchange in Kafka, and in InfluxDB as they are and as candlesticks.",
-    validation = rules::name_leaves_room_for_suffixes(),
     scale(
         spec_replicas_path = ".spec.consumer.replicas",
         status_replicas_path = ".status.consumer.replicas",
         label_selector_path = ".status.consumer.selector"
     ),
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
     printcolumn(name = "Symbols", type_ = "integer", json_path = ".status.symbols"),
     printcolumn(
         name = "Consumers",
@@ -95,12 +103,10 @@ pub use self::{
     printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = rules::candles_need_one_partition_per_symbol(),
-    validation = rules::explicit_partitions_for_every_symbol(),
-    validation = rules::explicit_partitions_exist(),
-    validation = rules::retention_holds_the_longest_window()
-)]
+#[schemars(extend("x-kubernetes-validations" = [rules::candles_need_one_partition_per_symbol(),
+    rules::explicit_partitions_for_every_symbol(),
+    rules::explicit_partitions_exist(),
+    rules::retention_holds_the_longest_window()]))]
 pub struct CandlePipelineSpec {
     /// Stops producer and consumers: their replicas become 0. Nothing else changes: the topic, the data and all other
     /// objects stay, and they start again where they stopped.

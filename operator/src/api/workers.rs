@@ -118,7 +118,11 @@ pub enum OffsetReset {
 /// What each pod requests and may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = [rules::requests_within_limits()]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::requests_within_limits("cpu"),
+    rules::requests_within_limits("memory"),
+    rules::requests_within_limits("ephemeral-storage")
+]))]
 pub struct ResourcesSpec {
     /// What the scheduler sets aside.
     pub requests: ResourceAmounts,
@@ -143,7 +147,11 @@ impl Default for ResourcesSpec {
 /// Amounts of the resources of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [rules::amounts_are_quantities()]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::amount_is_a_quantity("cpu"),
+    rules::amount_is_a_quantity("memory"),
+    rules::amount_is_a_quantity("ephemeral-storage")
+]))]
 pub struct ResourceAmounts {
     /// Processors, as in `500m` or `2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
