@@ -45,15 +45,10 @@ impl Children {
         let namespace = valid.namespace.clone();
         // Names do not depend on what runs.
         let names = plan(valid, settings, None);
-        let ids = names.children().map(|child| &child.id).chain(&names.unwanted);
-        let read = ids.map(|id| {
-            let namespace = &namespace;
-            async move {
-                let found = objects.get(&id.kind.api_resource(), namespace, &id.name).await;
-                found.map(|found| (id.clone(), found)).map_err(PassError::api(format!("get {id}")))
-            }
-        });
-        let found: Vec<_> = stream::iter(read).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+        let wanted: Vec<ChildId> = names.children().map(|child| child.id.clone()).collect();
+        let ids = wanted.into_iter().chain(names.unwanted.iter().cloned());
+        let reads: Vec<_> = ids.map(|id| read(objects.clone(), namespace.clone(), id)).collect();
+        let found: Vec<_> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         let live: BTreeMap<ChildId, DynamicObject> =
             found.into_iter().filter_map(|(id, found)| Some((id, found?))).collect();
         let uid = valid.owner.uid.clone();
@@ -167,6 +162,16 @@ impl Children {
         };
         (found(0), found(1))
     }
+}
+
+async fn read(
+    objects: Objects,
+    namespace: String,
+    id: ChildId,
+) -> Result<(ChildId, Option<DynamicObject>), PassError> {
+    let found = objects.get(&id.kind.api_resource(), &namespace, &id.name).await;
+    let found = found.map_err(PassError::api(format!("get {id}")))?;
+    Ok((id, found))
 }
 
 /// Asks the workers of a pipeline to stop, as far as they are its own. Returns whether some still run.

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
-    core::{DeserializeGuard, ErrorResponse},
+    core::{DeserializeGuard, Status},
 };
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ impl From<kube::Error> for ApiError {
     }
 }
 
-fn words(status: &ErrorResponse) -> String {
+fn words(status: &Status) -> String {
     if status.message.is_empty() { status.reason.clone() } else { status.message.clone() }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     kafka::{Address, TopicAdmin},
     limits::{PROGRESS, RESYNC, SETTLE},
     observed::{Obstacle, Observed, TopicFacts},
-    status,
+    status::status,
     topic::{Decision, Wanted, claims::Key},
     validate::{ValidPipeline, validate},
 };
@@ -84,8 +84,7 @@ pub async fn pass<K: TopicAdmin>(shared: &Arc<Shared<K>>, key: &Key) -> Result<O
         Ok(valid) => Pass { shared, key, pipeline: &pipeline, valid: &valid }.run().await,
         Err(invalid) => {
             let previous = pipeline.status.clone().unwrap_or_default();
-            let mut next = status::invalid(&pipeline, &invalid, Timestamp::now());
-            records::carry(&previous, &mut next);
+            let next = status(&pipeline, Err(&invalid), &Observed::default(), Timestamp::now());
             report(shared, key, &pipeline, &previous, &next, &[]).await?;
             Ok(Some(RESYNC))
         }
@@ -117,14 +116,16 @@ impl<K: TopicAdmin> Pass<'_, K> {
         children.sweep(&shared.objects).await?;
         (observed.producer, observed.consumer) = children.deployments();
         let written = notary.into_status();
-        let mut next = status::status(valid, &observed, &written, Timestamp::now());
-        records::note(&mut next, &topic, &dead_letters, &written);
+        observed.claim = records::claim(valid, &topic);
+        let seen = CandlePipeline { status: Some(written.clone()), ..pipeline.clone() };
+        let mut next = status(&seen, Ok(valid), &observed, Timestamp::now());
+        records::note(&mut next, &wanted, [&topic, &dead_letters]);
         let news: Vec<News> = topic.news.into_iter().chain(dead_letters.news).collect();
         report(shared, key, pipeline, &written, &next, &news).await?;
         shared.remember(key, valid, &next, observed.lag);
         Ok(Some(if topic.in_motion || dead_letters.in_motion {
             SETTLE
-        } else if status::is_settled(&next) {
+        } else if next.conditions.iter().all(|condition| condition.type_ != "Reconciling") {
             RESYNC
         } else {
             PROGRESS

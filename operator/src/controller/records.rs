@@ -111,26 +111,23 @@ fn write(status: &mut CandlePipelineStatus, topic: &str, recorded: &Recorded, fo
     status.topic_records.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
-/// Adds the records to a new status.
-pub fn note(
-    next: &mut CandlePipelineStatus,
-    topic: &Outcome,
-    dead_letters: &Outcome,
-    previous: &CandlePipelineStatus,
-) {
-    carry(previous, next);
-    let names: Vec<String> = next.topic.iter().map(|topic| topic.name.clone()).collect();
-    let Some(name) = names.first() else { return };
-    for (name, outcome) in [(name.clone(), topic), (dead_letter_topic(name), dead_letters)] {
+/// Brings the records of a new status, which has those of the old one, up to date. Nothing that was ours is forgotten
+/// because nobody could look.
+pub fn note(next: &mut CandlePipelineStatus, wanted: &[Wanted; 2], outcomes: [&Outcome; 2]) {
+    for (wanted, outcome) in wanted.iter().zip(outcomes) {
         if let Some(facts) = &outcome.decision.facts {
-            write(next, &name, &outcome.decision.recorded, &facts.foreign);
+            write(next, &wanted.name, &outcome.decision.recorded, &facts.foreign);
         }
     }
 }
 
-/// Keeps the records of the status before: nothing that was ours is forgotten because nobody looked.
-pub fn carry(previous: &CandlePipelineStatus, next: &mut CandlePipelineStatus) {
-    next.topic_records = previous.topic_records.clone();
+/// How the topic became this pipeline's, if it is.
+pub fn claim(valid: &ValidPipeline, outcome: &Outcome) -> Option<TopicClaim> {
+    match (&outcome.decision.recorded.ownership, valid.topic.management) {
+        (Ownership::None, _) => None,
+        (_, ApiManagement::Adopt) => Some(TopicClaim::Adopted),
+        _ => Some(TopicClaim::Created),
+    }
 }
 
 /// Writes records into the status of one pipeline, before the changes that they are about.

@@ -21,7 +21,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     runtime::{
-        Config, Controller, Predicate as _, WatchStreamExt as _,
+        Config, Controller, Predicate as _, PredicateConfig, WatchStreamExt as _,
         controller::Action,
         predicates,
         reflector::{self, ObjectRef},
@@ -90,7 +90,7 @@ pub async fn run<K: TopicAdmin>(shared: Arc<Shared<K>>, client: Client, scope: S
     let changes = reflector::reflector(writer, watches::pipelines(&client, &scope, &shared))
         .default_backoff()
         .touched_objects()
-        .predicate_filter(predicates::generation.combine(predicates::finalizers), kube::runtime::utils::predicate::Config::default());
+        .predicate_filter(predicates::generation.combine(predicates::finalizers), PredicateConfig::default());
     let mut controller = Controller::for_stream(changes, reader)
         .with_config(Config::default().concurrency(PASSES))
         .graceful_shutdown_on(stop.clone().cancelled_owned())

@@ -13,7 +13,7 @@ use std::{
 use futures_util::{Stream, StreamExt as _, stream};
 use kube::{
     Api, Client, Resource,
-    api::{ObjectMeta, PartialObjectMeta},
+    api::{ObjectMeta, PartialObjectMeta, PartialObjectMetaExt as _},
     core::NamespaceResourceScope,
     runtime::watcher::{self, Event, watcher},
 };
@@ -137,7 +137,7 @@ fn meta(metadata: ObjectMeta) -> Slim {
         finalizers: metadata.finalizers,
         ..ObjectMeta::default()
     };
-    Slim { metadata, ..Slim::default() }
+    metadata.into_response_partial()
 }
 
 /// What a spec claims, whatever else is wrong with it. Nothing, for a topic that is only observed.
@@ -206,7 +206,7 @@ impl Merged {
                 let gone = gone.into_iter().map(|key| {
                     let metadata =
                         ObjectMeta { name: Some(key.name), namespace: Some(key.namespace), ..ObjectMeta::default() };
-                    Event::Delete(Slim { metadata, ..Slim::default() })
+                    Event::Delete(metadata.into_response_partial())
                 });
                 // Before the first complete list, what is gone was never shown as existing.
                 let mut out: Vec<Event<Slim>> = if was_complete { gone.collect() } else { Vec::new() };
@@ -241,7 +241,7 @@ mod tests {
     fn slim(name: &str) -> Slim {
         let metadata =
             ObjectMeta { name: Some(name.to_owned()), namespace: Some("ns".to_owned()), ..ObjectMeta::default() };
-        Slim { metadata, ..Slim::default() }
+        metadata.into_response_partial()
     }
 
     fn shown(events: Vec<Event<Slim>>) -> Vec<String> {

@@ -59,7 +59,6 @@ pub mod code {
     pub const CRITICAL_SYSTEM_RESOURCE: i32 = -194;
     pub const INVALID_ARGUMENT: i32 = -186;
     pub const TIMED_OUT: i32 = -185;
-    pub const AUTHENTICATION: i32 = -169;
     pub const UNKNOWN_TOPIC_OR_PARTITION: i32 = 3;
     pub const REQUEST_TIMED_OUT: i32 = 7;
     pub const NETWORK_EXCEPTION: i32 = 13;
