@@ -31,7 +31,7 @@ pub use self::{
     monitoring::{DashboardSpec, GrafanaSpec, MonitoringSpec, PodMonitorSpec},
     status::{
         CandlePipelineStatus, ConditionReason, ConditionType, ConsumerStatus, LagBucket, ProducerStatus,
-        TopicClaim, TopicStatus,
+        TopicClaim, TopicRecord, TopicStatus,
     },
     topic::{DeletionPolicy, Management, TopicSpec},
     workers::{

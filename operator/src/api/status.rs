@@ -27,6 +27,9 @@ pub struct CandlePipelineStatus {
     /// The topic as the brokers have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<TopicStatus>,
+    /// What the operator has done to the topic and its dead letter topic, for itself to remember.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub topic_records: Vec<TopicRecord>,
     /// The producers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub producer: Option<ProducerStatus>,
@@ -65,6 +68,26 @@ pub struct TopicStatus {
     /// Settings whose value is not the wanted one, as `retention.ms: 1000, not 604800000`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
+}
+
+/// What the operator has done to a topic. Removed by hand, the topic counts as somebody else's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicRecord {
+    /// Its name.
+    pub name: String,
+    /// Kafka's id of the topic that is this pipeline's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Written before the operator creates or takes over the topic: from then on it is this pipeline's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<TopicClaim>,
+    /// Settings that the operator has set; those that the spec drops go back to their defaults.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+    /// Settings that somebody else has set on the topic; they are left alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign_settings: Vec<String>,
 }
 
 /// How the topic became this pipeline's.
@@ -194,6 +217,7 @@ pub enum ConditionReason {
     // ProducerAvailable, ConsumerAvailable
     RolledOut,
     ProgressDeadlineExceeded,
+    PodsNotReady,
     PodsRefused,
     ConsumersExceedPartitions,
     // SecretsResolved
@@ -236,6 +260,7 @@ impl ConditionReason {
             Self::IsrShortfall => "IsrShortfall",
             Self::RolledOut => "RolledOut",
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
+            Self::PodsNotReady => "PodsNotReady",
             Self::PodsRefused => "PodsRefused",
             Self::ConsumersExceedPartitions => "ConsumersExceedPartitions",
             Self::Found => "Found",
