@@ -13,6 +13,7 @@ pub mod limits;
 pub mod metrics;
 pub mod observed;
 pub mod plan;
+pub mod process;
 pub mod quantity;
 pub mod status;
 pub mod topic;
