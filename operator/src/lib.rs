@@ -4,7 +4,9 @@
 //! [`api`], [`validate`], [`plan`], [`drift`] and [`status`] are pure: no client, no clock, no async.
 
 pub mod api;
+pub mod drift;
 pub mod observed;
 pub mod plan;
 pub mod quantity;
+pub mod status;
 pub mod validate;

@@ -4,6 +4,8 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 
+use crate::api::TopicClaim;
+
 /// What has been seen of one pipeline.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
@@ -17,8 +19,12 @@ pub struct Observed {
     pub lag: Option<Lag>,
     /// The secrets, where the operator may read them.
     pub secrets: SecretFacts,
+    /// How the topic has become this pipeline's, where this pass made it so; else the status remembers.
+    pub claim: Option<TopicClaim>,
     /// What stopped a step of the last pass.
     pub obstacles: Vec<Obstacle>,
+    /// The resource is on its way out.
+    pub deleting: bool,
 }
 
 /// What is known about the topic and its dead letter topic.

@@ -194,6 +194,7 @@ pub enum ConditionReason {
     // ProducerAvailable, ConsumerAvailable
     RolledOut,
     ProgressDeadlineExceeded,
+    PodsNotReady,
     PodsRefused,
     ConsumersExceedPartitions,
     // SecretsResolved
@@ -236,6 +237,7 @@ impl ConditionReason {
             Self::IsrShortfall => "IsrShortfall",
             Self::RolledOut => "RolledOut",
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
+            Self::PodsNotReady => "PodsNotReady",
             Self::PodsRefused => "PodsRefused",
             Self::ConsumersExceedPartitions => "ConsumersExceedPartitions",
             Self::Found => "Found",
