@@ -4,17 +4,10 @@
 //! [`api`], [`validate`], [`plan`], [`drift`] and [`status`] are pure: no client, no clock, no async.
 
 pub mod api;
-pub mod client;
-pub mod controller;
 pub mod drift;
-pub mod kafka;
-pub mod lease;
-pub mod limits;
-pub mod metrics;
 pub mod observed;
 pub mod plan;
 pub mod process;
 pub mod quantity;
 pub mod status;
-pub mod topic;
 pub mod validate;
