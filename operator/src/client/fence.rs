@@ -1,9 +1,9 @@
 //! A layer around the client's requests: refuses changes without the lease, limits their time, counts all.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
@@ -23,17 +23,41 @@ pub type MayWrite = Arc<dyn Fn() -> bool + Send + Sync>;
 #[error("this operator does not hold the lease, so it changes nothing")]
 pub struct NotLeader;
 
+/// When the API server last answered a watch. It ends each after a few minutes, so a long silence means that none of
+/// them is made anew.
+#[derive(Debug)]
+pub struct Pulse(Mutex<Instant>);
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
+
+impl Pulse {
+    /// A watch was answered, or the watches begin.
+    pub fn watched(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Since when no watch was answered.
+    pub fn silence(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
 /// Puts a fence around a service.
 #[derive(Clone)]
 pub struct Fence {
     may_write: MayWrite,
     metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
 }
 
 impl Fence {
     /// Asks `may_write` before each change.
-    pub fn new(may_write: MayWrite, metrics: Arc<Metrics>) -> Self {
-        Self { may_write, metrics }
+    pub fn new(may_write: MayWrite, metrics: Arc<Metrics>, pulse: Arc<Pulse>) -> Self {
+        Self { may_write, metrics, pulse }
     }
 }
 
@@ -70,7 +94,7 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let call = Call::of(&request);
-        let metrics = Arc::clone(&self.fence.metrics);
+        let (metrics, pulse) = (Arc::clone(&self.fence.metrics), Arc::clone(&self.fence.pulse));
         if call.changes && call.resource != "leases" && !(self.fence.may_write)() {
             metrics.api(&ApiLabels { verb: call.verb, resource: call.resource, code: "fenced".to_owned() }, None);
             return Box::pin(std::future::ready(Err(BoxError::from(NotLeader))));
@@ -90,6 +114,9 @@ where
                 Ok(Err(_)) => "error".to_owned(),
                 Err(_) => "timeout".to_owned(),
             };
+            if call.verb == "watch" && matches!(&answer, Ok(Ok(answer)) if answer.status().is_success()) {
+                pulse.watched();
+            }
             let labels = ApiLabels { verb: call.verb, resource: call.resource, code };
             metrics.api(&labels, (call.verb != "watch").then(|| began.elapsed()));
             match answer {
@@ -176,7 +203,7 @@ mod tests {
             })
         };
         let metrics = Arc::new(Metrics::new(&mut prometheus_client::registry::Registry::default()));
-        let mut fenced = Fence::new(Arc::new(|| false), metrics).layer(server);
+        let mut fenced = Fence::new(Arc::new(|| false), metrics, Arc::default()).layer(server);
         let uri = "http://k/apis/apps/v1/namespaces/ns/deployments/a";
         let request = |method: &str, uri: &str| Request::builder().method(method).uri(uri).body(()).unwrap();
         for method in ["POST", "PUT", "PATCH", "DELETE"] {

@@ -12,11 +12,11 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use kube::{Client, Config, client::ClientBuilder};
 
-pub use self::fence::{Fence, MayWrite, NotLeader};
+pub use self::fence::{Fence, MayWrite, NotLeader, Pulse};
 use crate::metrics::Metrics;
 
 /// Reads kubeconfig or the pod's service account, and makes a client.
-pub async fn connect(may_write: MayWrite, metrics: Arc<Metrics>) -> anyhow::Result<Client> {
+pub async fn connect(may_write: MayWrite, metrics: Arc<Metrics>, pulse: Arc<Pulse>) -> anyhow::Result<Client> {
     let mut config = Config::infer().await.context(
         "no way to the API server: neither KUBECONFIG nor a service account's token leads to one",
     )?;
@@ -27,5 +27,5 @@ pub async fn connect(may_write: MayWrite, metrics: Arc<Metrics>) -> anyhow::Resu
         http::HeaderValue::from_static(concat!("candles-operator/", env!("CARGO_PKG_VERSION"))),
     ));
     let builder = ClientBuilder::try_from(config).context("the settings of the API server cannot be used")?;
-    Ok(builder.with_layer(&Fence::new(may_write, metrics)).build())
+    Ok(builder.with_layer(&Fence::new(may_write, metrics, pulse)).build())
 }
