@@ -29,10 +29,10 @@ e2e: binaries install-servers ## The same behaviours on the real servers
 demo: binaries ## Candles of a simulated market through the real servers, until Ctrl-C (ARGS="--seconds 60")
 	@$(TESTBED) demo $(ARGS)
 
-bench: install-servers ## Speed, memory and latency of the workers on the real servers: prints, asserts nothing (minutes)
-	$(CARGO) build --release --locked --package candles-workers --bins
+bench: install-servers ## Speed, memory and latency of workers and operator on the real servers: prints, asserts nothing (half an hour)
+	$(CARGO) build --release --locked --package candles-workers --package candles-operator --bins
 	$(CARGO) bench --locked --package candles-workers --bench producer --bench consumer
-	$(CARGO) bench --locked --package candles-testbed --bench pipeline
+	$(CARGO) bench --locked --package candles-testbed --bench pipeline --bench operator
 
 # Needs valgrind. The difference of two counts is the work itself, without start and end.
 INSTRUCTIONS = produce:parse produce:encode produce:all consume:decode consume:aggregate consume:all

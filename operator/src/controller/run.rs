@@ -84,7 +84,12 @@ struct Context<K> {
 }
 
 /// Runs until `stop`; passes that are under way then may end within [`DRAIN`].
-pub async fn run<K: TopicAdmin>(shared: Arc<Shared<K>>, client: Client, scope: Scope, stop: CancellationToken) {
+pub async fn run<K: TopicAdmin>(
+    shared: Arc<Shared<K>>,
+    client: Client,
+    scope: Scope,
+    stop: CancellationToken,
+) {
     let (reader, writer) = reflector::store::<Slim>();
     let (wake, woken) = mpsc::channel(WAKE_QUEUE);
     let changes = reflector::reflector(writer, watches::pipelines(&client, &scope, &shared))
@@ -120,9 +125,18 @@ pub async fn run<K: TopicAdmin>(shared: Arc<Shared<K>>, client: Client, scope: S
     strimzi.abort();
 }
 
-fn owns<K: TopicAdmin, R>(mut controller: Controller<Slim>, client: &Client, scope: &Scope) -> Controller<Slim>
+fn owns<K: TopicAdmin, R>(
+    mut controller: Controller<Slim>,
+    client: &Client,
+    scope: &Scope,
+) -> Controller<Slim>
 where
-    R: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+    R: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
 {
     for api in scope.apis::<R>(client) {
         let labelled = watcher::Config::default().labels(children::SELECTOR).streaming_lists();
@@ -142,7 +156,8 @@ async fn reconcile<K: TopicAdmin>(slim: Arc<Slim>, context: Arc<Context<K>>) -> 
     let (key, shared) = (watches::key(&slim.metadata), &context.shared);
     let began = Instant::now();
     shared.metrics.active.inc();
-    let result = tokio::time::timeout(PASS, pass(shared, &key)).await.unwrap_or(Err(PassError::TooLong(PASS)));
+    let result =
+        tokio::time::timeout(PASS, pass(shared, &key)).await.unwrap_or(Err(PassError::TooLong(PASS)));
     shared.metrics.active.dec();
     let label = match &result {
         Ok(Some(after)) if *after < RESYNC => "requeue_after",

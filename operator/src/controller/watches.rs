@@ -84,7 +84,9 @@ pub fn pipelines<K: TopicAdmin>(
             Ok(event) => {
                 let event = slim(&shared, event);
                 let out = merged.take(nth, event);
-                if merged.is_complete() && out.iter().any(|event| matches!(event, Event::InitDone | Event::Delete(_))) {
+                if merged.is_complete()
+                    && out.iter().any(|event| matches!(event, Event::InitDone | Event::Delete(_)))
+                {
                     shared.retain(&merged.keys());
                 }
                 shared.metrics.pipelines.set(merged.len() as i64);
@@ -204,8 +206,11 @@ impl Merged {
                 source.known = listed;
                 source.is_listed = true;
                 let gone = gone.into_iter().map(|key| {
-                    let metadata =
-                        ObjectMeta { name: Some(key.name), namespace: Some(key.namespace), ..ObjectMeta::default() };
+                    let metadata = ObjectMeta {
+                        name: Some(key.name),
+                        namespace: Some(key.namespace),
+                        ..ObjectMeta::default()
+                    };
                     Event::Delete(metadata.into_response_partial())
                 });
                 // Before the first complete list, what is gone was never shown as existing.
@@ -239,8 +244,11 @@ mod tests {
     use super::*;
 
     fn slim(name: &str) -> Slim {
-        let metadata =
-            ObjectMeta { name: Some(name.to_owned()), namespace: Some("ns".to_owned()), ..ObjectMeta::default() };
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some("ns".to_owned()),
+            ..ObjectMeta::default()
+        };
         metadata.into_response_partial()
     }
 

@@ -32,8 +32,10 @@ impl LeaseApi for KubeLease {
     }
 
     async fn create(&self, wanted: &Record) -> Result<Record, LeaseError> {
-        let mut lease =
-            Lease { metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() }, spec: None };
+        let mut lease = Lease {
+            metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
+            spec: None,
+        };
         let now = MicroTime(Timestamp::now());
         lease.spec = Some(k8s_openapi::api::coordination::v1::LeaseSpec {
             holder_identity: wanted.holder.clone(),

@@ -188,5 +188,7 @@ impl<A: LeaseApi> Candidate<A> {
 }
 
 async fn limited<R>(call: impl Future<Output = Result<R, LeaseError>>) -> Result<R, LeaseError> {
-    timeout(LEASE_REQUEST, call).await.unwrap_or_else(|_| Err(LeaseError::Other("no answer in time".to_owned())))
+    timeout(LEASE_REQUEST, call)
+        .await
+        .unwrap_or_else(|_| Err(LeaseError::Other("no answer in time".to_owned())))
 }

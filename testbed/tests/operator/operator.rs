@@ -30,6 +30,7 @@ impl Operator {
     /// The same with more arguments.
     pub async fn start_with(world: &World, name: &str, more: &[&str]) -> Self {
         let user = format!("operator-{}-{name}", world.namespace);
+        // May do everything; what it needs is another test's subject.
         let kubeconfig = world.bed.kubernetes.kubeconfig(&user, Some("system:masters")).unwrap();
         let operator = Self::spawn(world, name, user, kubeconfig, more);
         operator.wait_ready().await.unwrap();
@@ -42,12 +43,10 @@ impl Operator {
             let (producer, consumer) = (Self::image("producer"), Self::image("consumer"));
             let fixed = [
                 "run",
-                "--namespaces",
+                "--namespace",
                 &world.namespace,
                 "--lease-namespace",
                 &world.namespace,
-                "--identity",
-                name,
                 "--producer-image",
                 &producer,
                 "--consumer-image",
@@ -59,7 +58,7 @@ impl Operator {
             ];
             fixed.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
         };
-        let env = [("KUBECONFIG", kubeconfig.display().to_string())];
+        let env = [("KUBECONFIG", kubeconfig.display().to_string()), ("POD_NAME", name.to_owned())];
         let name = format!("operator-{}-{name}", world.namespace);
         let binary = worker::binary("operator").unwrap();
         let process = Worker::start_with(&binary, &name, args, &env, &world.bed.run).unwrap();

@@ -9,7 +9,10 @@ use std::{
 use rdkafka::ClientContext;
 use rdkafka_sys::bindings as sys;
 
-use super::{Event, Failure, Handle, Hears, Owned, c_string, check, check_error, copied, entries, no_memory, odd_answer};
+use super::{
+    Event, Failure, Handle, Hears, Owned, c_string, check, check_error, copied, entries, no_memory,
+    odd_answer,
+};
 
 // As in librdkafka's header, but with numbers for enumerations.
 #[allow(clashing_extern_declarations, reason = "a C enumeration and a C int are passed alike")]
@@ -227,7 +230,8 @@ impl<C: ClientContext + Hears> Handle<C> {
             // SAFETY: the texts are C strings, which the library copies; the error is freed after it was read.
             unsafe {
                 let (key, value) = (key.as_ptr(), value.as_ptr());
-                let error = sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), key, op, value);
+                let error =
+                    sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), key, op, value);
                 let error = Owned::new(error, sys::rd_kafka_error_destroy);
                 check_error(error.as_ref().map_or(std::ptr::null(), |error| error.ptr().cast_const()))?;
             }
@@ -460,7 +464,11 @@ unsafe fn configuration(
             key: copied(sys::rd_kafka_ConfigEntry_name(*entry)).unwrap_or_default(),
             value: copied(sys::rd_kafka_ConfigEntry_value(*entry)),
             // 1 is DYNAMIC_TOPIC_CONFIG.
-            source: if rd_kafka_ConfigEntry_source(*entry) == 1 { ConfigSource::Topic } else { ConfigSource::Inherited },
+            source: if rd_kafka_ConfigEntry_source(*entry) == 1 {
+                ConfigSource::Topic
+            } else {
+                ConfigSource::Inherited
+            },
         });
         (name, Ok(config.collect()))
     }

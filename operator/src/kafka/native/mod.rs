@@ -149,8 +149,9 @@ impl<C: ClientContext + Hears> Handle<C> {
         // the wait ended; librdkafka keeps references of its own to a queue that a request still uses.
         let event = unsafe {
             let any = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ANY;
-            let options = Owned::new(sys::rd_kafka_AdminOptions_new(rk, any), sys::rd_kafka_AdminOptions_destroy)
-                .ok_or_else(no_memory)?;
+            let options =
+                Owned::new(sys::rd_kafka_AdminOptions_new(rk, any), sys::rd_kafka_AdminOptions_destroy)
+                    .ok_or_else(no_memory)?;
             let mut words = [0 as c_char; 256];
             for set in [
                 rd_kafka_AdminOptions_set_request_timeout,
@@ -276,8 +277,5 @@ fn no_memory() -> Failure {
 }
 
 fn odd_answer() -> Failure {
-    Failure {
-        code: code::BAD_MESSAGE,
-        text: "the Kafka client gave an answer of another kind".to_owned(),
-    }
+    Failure { code: code::BAD_MESSAGE, text: "the Kafka client gave an answer of another kind".to_owned() }
 }

@@ -245,7 +245,8 @@ fn apiserver(run: &RunDir, bin: &Path, etcd_port: u16, port: u16, access: &Acces
         ("service-account-key-file", &access.accounts_public_key.display()),
         ("service-account-signing-key-file", &access.accounts_key.display()),
         ("authorization-mode", &"Node,RBAC"),
-        ("enable-admission-plugins", &"NodeRestriction"),
+        // The second is off by default and on in some distributions; it asks more of who makes owned objects.
+        ("enable-admission-plugins", &"NodeRestriction,OwnerReferencesPermissionEnforcement"),
         ("allow-privileged", &true),
         ("audit-policy-file", &policy.display()),
         ("audit-log-path", &audit_file(run).display()),
