@@ -10,3 +10,6 @@ pub mod plan;
 pub mod quantity;
 pub mod status;
 pub mod validate;
+
+#[cfg(test)]
+mod test_support;
