@@ -25,10 +25,28 @@ pub fn admit(resource: &Value, old: Option<&Value>) -> Result<Value, Vec<String>
         && let Err(broken) = kube_cel::Validator::new().validate(&schema, &resource, old)
     {
         for error in broken.into_vec() {
-            errors.push(format!("{}: {}", error.field_path, error.message));
+            // A message that its value would break into lines gives way to the one without.
+            let message = if error.message.contains('\n') {
+                plain_message(&schema, &error.rule).unwrap_or_default()
+            } else {
+                error.message
+            };
+            errors.push(format!("{}: {message}", error.field_path));
         }
     }
     if errors.is_empty() { Ok(resource) } else { Err(errors) }
+}
+
+/// What a rule says without the value.
+fn plain_message(schema: &Value, rule: &str) -> Option<String> {
+    match schema {
+        Value::Object(map) if map.get("rule").and_then(Value::as_str) == Some(rule) => {
+            map["message"].as_str().map(str::to_owned)
+        }
+        Value::Object(map) => map.values().find_map(|value| plain_message(value, rule)),
+        Value::Array(list) => list.iter().find_map(|value| plain_message(value, rule)),
+        _ => None,
+    }
 }
 
 fn join(path: &str, key: &str) -> String {
