@@ -72,7 +72,7 @@ impl Objects {
     /// A pipeline as it is now; `Err` inside for one that does not fit the types.
     pub async fn pipeline(&self, key: &Key) -> Result<Option<DeserializeGuard<CandlePipeline>>, ApiError> {
         let api: Api<DeserializeGuard<CandlePipeline>> = Api::namespaced(self.client.clone(), &key.namespace);
-        limited(READ, api.get_opt(&key.name)).await
+        limited(READ, async { api.get(&key.name).await.map(Some).or_else(absent) }).await
     }
 
     /// An object; `None` when it does not exist, or its kind does not.
@@ -83,7 +83,7 @@ impl Objects {
         name: &str,
     ) -> Result<Option<DynamicObject>, ApiError> {
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, resource);
-        limited(READ, api.get_opt(name)).await
+        limited(READ, async { api.get(name).await.map(Some).or_else(absent) }).await
     }
 
     /// Makes an object what we want, and leaves alone what others set in it. `force` takes fields of others over.
@@ -189,6 +189,14 @@ impl Objects {
             api.patch(&key.name, &params, &Patch::Merge(&body)).await.map(drop).or_else(gone_is_fine)
         })
         .await
+    }
+}
+
+/// By code: for a kind that does not exist the server gives no reason.
+fn absent<R>(error: kube::Error) -> Result<Option<R>, kube::Error> {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => Ok(None),
+        error => Err(error),
     }
 }
 

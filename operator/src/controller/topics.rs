@@ -110,7 +110,7 @@ pub async fn settle<K: TopicAdmin, N: Notary>(
             }
         }
     }
-    let problems = outcome.decision.problems.iter().filter_map(|problem| obstacle(&wanted.name, problem));
+    let problems = outcome.decision.problems.iter().filter_map(|problem| obstacle(wanted, problem));
     outcome.obstacles.extend(problems);
     outcome.in_motion |= outcome.obstacles.is_empty() && !outcome.decision.actions.is_empty();
     Ok(outcome)
@@ -211,16 +211,16 @@ fn written(changes: &BTreeMap<String, Option<String>>) -> String {
     changes.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn obstacle(topic: &str, problem: &Problem) -> Option<Obstacle> {
-    let topic = topic.to_owned();
+fn obstacle(wanted: &Wanted, problem: &Problem) -> Option<Obstacle> {
+    let topic = wanted.name.clone();
     match problem {
         Problem::Exists => Some(Obstacle::TopicExists { topic }),
         Problem::Recreated { .. } => Some(Obstacle::TopicRecreated { topic }),
         // The status says these from the facts.
         Problem::Missing | Problem::MorePartitions { .. } => None,
-        Problem::GrowthBlocked(why) => {
-            Some(Obstacle::KafkaRefused { message: format!("topic {topic} cannot grow now: {why}") })
-        }
+        // Brokers that are missing come back; a setting has to be changed by somebody.
+        Problem::GrowthBlocked(why) => (wanted.growth_forbidden.as_ref() == Some(why))
+            .then(|| Obstacle::KafkaRefused { message: format!("topic {topic} cannot grow: {why}") }),
         Problem::ReplicationFactor { least, most, want, .. } => {
             let actual = if least == want { most } else { least };
             let number = |count: &usize| i32::try_from(*count).unwrap_or(i32::MAX);
