@@ -89,7 +89,11 @@ fn what_the_brokers_refuse_is_told_and_tried_again() {
         world.lock().brokers.refuses = Some(("create", Refusal::Policy));
         world.user_applies("demo", spec(json!({})));
         settle(&world, &mut operator, "demo").await;
-        assert!(world.lock().api.condition("demo", "Stalled").starts_with("True/"), "{}", world.lock().api.status_of("demo"));
+        assert!(
+            world.lock().api.condition("demo", "Stalled").starts_with("True/"),
+            "{}",
+            world.lock().api.status_of("demo")
+        );
         assert!(world.lock().api.status_of("demo").to_string().contains("not by the rules of this cluster"));
         world.lock().brokers.refuses = None;
         settle(&world, &mut operator, "demo").await;
@@ -113,7 +117,11 @@ fn of_two_pipelines_the_older_has_the_topic_and_the_other_inherits_nothing_by_it
         world.lock().api.user_deletes("candlepipelines", "older");
         settle(&world, &mut operator, "older").await;
         settle(&world, &mut operator, "younger").await;
-        assert_eq!(world.lock().api.condition("younger", "Stalled"), "True/TopicExists", "it did not make the topic");
+        assert_eq!(
+            world.lock().api.condition("younger", "Stalled"),
+            "True/TopicExists",
+            "it did not make the topic"
+        );
     });
 }
 
