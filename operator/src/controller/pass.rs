@@ -26,7 +26,7 @@ use super::{
 use crate::{
     api::{CandlePipeline, CandlePipelineStatus, DeletionPolicy, Management},
     kafka::{Address, TopicAdmin},
-    limits::{PROGRESS, RESYNC, SETTLE},
+    limits::{PROGRESS, REFUSED, RESYNC, SETTLE},
     observed::{Obstacle, Observed, TopicFacts},
     status::status,
     topic::{Decision, Wanted, claims::Key},
@@ -120,11 +120,15 @@ impl<K: TopicAdmin> Pass<'_, K> {
         let seen = CandlePipeline { status: Some(written.clone()), ..pipeline.clone() };
         let mut next = status(&seen, Ok(valid), &observed, Timestamp::now());
         records::note(&mut next, &wanted, [&topic, &dead_letters]);
-        let news: Vec<News> = topic.news.into_iter().chain(dead_letters.news).collect();
+        let news: Vec<News> = topic.news.iter().chain(&dead_letters.news).cloned().collect();
         report(shared, key, pipeline, &written, &next, &news).await?;
-        shared.remember(key, valid, &next, observed.lag);
+        let unreachable = topic.unreachable.is_some() || dead_letters.unreachable.is_some();
+        shared.remember(key, valid, &next, observed.lag, unreachable);
+        let is_refused = |outcome: &Outcome| !outcome.obstacles.is_empty() && !outcome.decision.actions.is_empty();
         Ok(Some(if topic.in_motion || dead_letters.in_motion {
             SETTLE
+        } else if is_refused(&topic) || is_refused(&dead_letters) {
+            REFUSED
         } else if next.conditions.iter().all(|condition| condition.type_ != "Reconciling") {
             RESYNC
         } else {

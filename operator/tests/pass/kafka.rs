@@ -1,5 +1,7 @@
 //! Topics that are there already, that others change, or that the brokers refuse.
 
+use std::time::Duration;
+
 use candles_operator::kafka::Refusal;
 use serde_json::json;
 
@@ -88,8 +90,11 @@ fn what_the_brokers_refuse_is_told_and_tried_again() {
         let mut operator = Operator::start(&world);
         world.lock().brokers.refuses = Some(("create", Refusal::Policy));
         world.user_applies("demo", spec(json!({})));
-        settle(&world, &mut operator, "demo").await;
-        assert!(world.lock().api.condition("demo", "Stalled").starts_with("True/"), "{}", world.lock().api.status_of("demo"));
+        for _ in 0..3 {
+            let again = operator.pass("demo").await.unwrap().unwrap();
+            assert!(again > Duration::from_secs(20), "a refusal is no reason to hurry: {again:?}");
+        }
+        assert_eq!(world.lock().api.condition("demo", "Stalled"), "True/KafkaPolicyViolation");
         assert!(world.lock().api.status_of("demo").to_string().contains("not by the rules of this cluster"));
         world.lock().brokers.refuses = None;
         settle(&world, &mut operator, "demo").await;
