@@ -19,3 +19,6 @@ pub mod quantity;
 pub mod status;
 pub mod topic;
 pub mod validate;
+
+#[cfg(test)]
+mod test_support;

@@ -311,8 +311,11 @@ pub fn partitions_are_for_explicit() -> Rule {
 
 /// A number or a text.
 pub fn acks() -> Rule {
-    Rule::new("type(self) == int ? self in [0, 1] : self in ['all', '1', '0']", "write all, 1 or 0, not")
-        .told("'write all, 1 or 0, not %s'.format([self])")
+    Rule::new(
+        "self == 'all' || self == '1' || self == '0' || self == 1 || self == 0",
+        "write all, 1 or 0, not",
+    )
+    .told("'write all, 1 or 0, not %s'.format([self])")
 }
 
 /// As the workers check it.

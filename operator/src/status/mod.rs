@@ -49,7 +49,7 @@ pub fn status(
             .map(|finding| finding.into_condition(&previous.conditions, generation, now))
             .collect(),
         symbols: i32::try_from(pipeline.spec.exchange.symbols.len()).ok(),
-        lag: Some(lag::bucket(observed.lag, previous.lag)),
+        lag: if valid.is_ok() { Some(lag::bucket(observed.lag, previous.lag)) } else { previous.lag },
         ..previous.clone()
     };
     let Ok(valid) = valid else {
