@@ -5,7 +5,7 @@
 .PHONY: help lint test e2e demo bench instructions install-servers deny clean clean-servers
 
 CARGO ?= cargo
-E2E = --test servers --test e2e --test operator --test demo
+E2E = --test servers --test e2e --test operator --test operator_topics --test demo
 TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
 
 help: ## List what can be made
