@@ -5,7 +5,7 @@
 .PHONY: help lint test e2e chaos chaos-planted demo bench instructions install-servers deny clean clean-servers
 
 CARGO ?= cargo
-E2E = --test servers --test e2e --test operator
+E2E = --test servers --test e2e --test operator --test operator_topics
 # `candlectl` on the same servers, and its pages in headless Chromium.
 E2E_CLI = --test real --test browser
 TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --

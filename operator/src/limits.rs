@@ -29,6 +29,8 @@ pub const PASSES: u16 = 16;
 pub const RESYNC: Duration = Duration::from_secs(300);
 /// The same while something is on its way.
 pub const PROGRESS: Duration = Duration::from_secs(15);
+/// Between two requests for a change that the brokers refuse.
+pub const REFUSED: Duration = Duration::from_secs(60);
 /// Between a change that Kafka accepted and a look at what became of it.
 pub const SETTLE: Duration = Duration::from_secs(1);
 /// After a failure: the first wait and the longest, for each pipeline by itself.

@@ -114,8 +114,9 @@ impl<K: TopicAdmin> Shared<K> {
     fn looked(&self, key: &Key, digest: u64, lag: Option<Lag>) -> bool {
         let mut state = self.lock();
         let Some(subject) = state.subjects.get_mut(key) else { return false };
-        let is_news =
-            subject.digest.is_some_and(|before| before != digest) || step(subject.told) != step(lag);
+        let changed = subject.digest.is_some_and(|before| before != digest);
+        // A look that is answered at all is news after brokers that did not answer.
+        let is_news = changed || subject.unreachable || step(subject.told) != step(lag);
         subject.digest = Some(digest);
         subject.lag = lag;
         is_news

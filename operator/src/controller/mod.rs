@@ -85,6 +85,8 @@ struct Subject {
     lag: Option<Lag>,
     /// The lag that the status tells.
     told: Option<Lag>,
+    /// The status tells that the brokers do not answer.
+    unreachable: bool,
     looked: Option<Instant>,
 }
 
@@ -162,7 +164,14 @@ impl<K: TopicAdmin> Shared<K> {
     }
 
     /// What the looks between passes are about, from now on.
-    fn remember(&self, key: &Key, valid: &ValidPipeline, status: &CandlePipelineStatus, told: Option<Lag>) {
+    fn remember(
+        &self,
+        key: &Key,
+        valid: &ValidPipeline,
+        status: &CandlePipelineStatus,
+        told: Option<Lag>,
+        unreachable: bool,
+    ) {
         let partitions = status.topic.as_ref().and_then(|topic| topic.partitions).unwrap_or(0);
         let fresh = Subject {
             cluster: pass::address(valid),
@@ -172,6 +181,7 @@ impl<K: TopicAdmin> Shared<K> {
             digest: None,
             lag: None,
             told,
+            unreachable,
             looked: None,
         };
         let mut state = self.lock();
@@ -181,6 +191,7 @@ impl<K: TopicAdmin> Shared<K> {
         if is_same {
             subject.partitions = fresh.partitions;
             subject.told = told;
+            subject.unreachable = unreachable;
         } else {
             *subject = fresh;
         }

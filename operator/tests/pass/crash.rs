@@ -56,6 +56,8 @@ async fn play(steps: &Steps, planned: Option<Planned>) -> End {
         }
         settle(&world, &mut operator, "demo").await;
     }
+    let missed = world.lock().planned.filter(|planned| planned.writes_only);
+    assert!(missed.is_none(), "the operator did not die: {missed:?}");
     let (state, writes) = (world.end_state(), world.writes());
     let brokers = Arc::clone(&world);
     let brokers = brokers.lock();

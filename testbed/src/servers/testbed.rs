@@ -58,6 +58,11 @@ impl Builder {
 
     /// Installs what is missing and starts all; an error of one ends the others.
     pub async fn start(self) -> Result<Testbed> {
+        // Five starts side by side make a future too large for the stack of whoever awaits it.
+        Box::pin(self.start_all()).await
+    }
+
+    async fn start_all(self) -> Result<Testbed> {
         let run = RunDir::new(&self.name)?;
         let control_plane =
             async { if self.kubernetes { ControlPlane::start(&run).await.map(Some) } else { Ok(None) } };

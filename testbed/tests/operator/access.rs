@@ -99,7 +99,7 @@ async fn what_is_granted_is_what_is_used() {
         world.bed.kubernetes.service_account_kubeconfig(&world.namespace, account).await.unwrap();
     let user = format!("system:serviceaccount:{}:{account}", world.namespace);
     let log = world.bed.kubernetes.audit_log();
-    let operator = Operator::spawn(&world, "a", user.clone(), kubeconfig, &[]);
+    let operator = Operator::spawn(&world, "a", user.clone(), &kubeconfig, &[]);
     operator.wait_ready().await.unwrap();
     let all = json!({
         "topic": {"deletionPolicy": "Delete"},

@@ -1,7 +1,7 @@
 //! The operator as a process that may do everything, for one namespace, under a user name of its own.
 
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::Path;
 
 use candles_testbed::servers::kubernetes::{AuditLog, Request};
 use candles_testbed::servers::{Worker, worker};
@@ -32,13 +32,13 @@ impl Operator {
         let user = format!("operator-{}-{name}", world.namespace);
         // May do everything; what it needs is another test's subject.
         let kubeconfig = world.bed.kubernetes.kubeconfig(&user, Some("system:masters")).unwrap();
-        let operator = Self::spawn(world, name, user, kubeconfig, more);
+        let operator = Self::spawn(world, name, user, &kubeconfig, more);
         operator.wait_ready().await.unwrap();
         operator
     }
 
     /// Starts one with the rights of a kubeconfig, and does not wait.
-    pub fn spawn(world: &World, name: &str, user: String, kubeconfig: PathBuf, more: &[&str]) -> Self {
+    pub fn spawn(world: &World, name: &str, user: String, kubeconfig: &Path, more: &[&str]) -> Self {
         let args = |address: &str| {
             let (producer, consumer) = (Self::image("producer"), Self::image("consumer"));
             let fixed = [

@@ -109,7 +109,7 @@ async fn fewer_partitions_than_there_are_is_reported_and_nothing_shrinks() {
     world.bed.kafka.create_topic("topic-more.one", 6, 3, RF3).await.unwrap();
     let _operator = Operator::start(&world, "a").await;
     let one = Pipeline::create(&world, "one", json!({"topic": {"management": "Adopt"}})).await;
-    eventually("says so", true, async || one.get().await["status"].to_string().contains("6")).await;
+    eventually("says so", true, async || one.get().await["status"].to_string().contains('6')).await;
     eventually("consumers", Some(1), async || one.replicas("consumer").await).await;
     assert_eq!(one.partitions("topic-more.one").await, 6);
     assert_eq!(one.get().await["status"]["topic"]["summary"], "6/3");

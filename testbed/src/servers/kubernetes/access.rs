@@ -68,16 +68,16 @@ impl Access {
         let file = name.replace([':', '/'], "-");
         let certificate = write(&self.folder, &format!("{file}.pem"), &certificate)?;
         let key = write(&self.folder, &format!("{file}-key.pem"), &key)?;
-        self.kubeconfig(&file, json!({"client-certificate": certificate, "client-key": key}))
+        self.kubeconfig(&file, &json!({"client-certificate": certificate, "client-key": key}))
     }
 
     /// A kubeconfig with a bearer token.
     pub(super) fn token(&self, name: &str, token: &str) -> Result<PathBuf> {
-        self.kubeconfig(name, json!({"token": token}))
+        self.kubeconfig(name, &json!({"token": token}))
     }
 
     /// JSON is YAML.
-    fn kubeconfig(&self, file: &str, user: serde_json::Value) -> Result<PathBuf> {
+    fn kubeconfig(&self, file: &str, user: &serde_json::Value) -> Result<PathBuf> {
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",

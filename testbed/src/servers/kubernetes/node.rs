@@ -132,7 +132,7 @@ async fn attend(api: &Api, rules: &[(String, Fate)], pod: &Value) -> Result<()> 
         Some(what) => Some(("CreateContainerConfigError", what)),
         None => misfortune(fate),
     };
-    let status = status(pod, fate, waiting);
+    let status = status(pod, fate, waiting.as_ref());
     if is_part_of(&status, &pod["status"]) {
         return Ok(());
     }
@@ -182,13 +182,13 @@ fn needs(spec: &Value) -> Vec<(&'static str, String)> {
     found
 }
 
-fn status(pod: &Value, fate: Fate, waiting: Option<(&str, String)>) -> Value {
+fn status(pod: &Value, fate: Fate, waiting: Option<&(&str, String)>) -> Value {
     let runs = waiting.is_none();
     let ready = runs && fate == Fate::Ready;
     let begun = &pod["metadata"]["creationTimestamp"];
     let ended =
         json!({"terminated": {"exitCode": 1, "reason": "Error", "startedAt": begun, "finishedAt": begun}});
-    let (state, last, restarts) = match &waiting {
+    let (state, last, restarts) = match waiting {
         None => (json!({"running": {"startedAt": begun}}), json!({}), 0),
         Some((reason, message)) => {
             let last = if fate == Fate::CrashLoop { ended } else { json!({}) };
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_status_that_was_written_is_not_written_again() {
         for fate in [Fate::Ready, Fate::NeverReady, Fate::ImagePullBackOff, Fate::CrashLoop] {
-            let told = status(&pod(), fate, misfortune(fate));
+            let told = status(&pod(), fate, misfortune(fate).as_ref());
             let mut stored = told.clone();
             // The server adds what it likes and drops nothing but empty members.
             stored["hostIP"] = json!("10.0.0.1");
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn only_a_ready_pod_is_told_ready() {
-        let ready = |fate| status(&pod(), fate, misfortune(fate))["conditions"][3]["status"].clone();
+        let ready = |fate| status(&pod(), fate, misfortune(fate).as_ref())["conditions"][3]["status"].clone();
         assert_eq!(ready(Fate::Ready), "True");
         for fate in [Fate::NeverReady, Fate::ImagePullBackOff, Fate::CrashLoop] {
             assert_eq!(ready(fate), "False", "{fate:?}");
