@@ -51,6 +51,7 @@ pub const LAG_EVERY: Duration = Duration::from_secs(30);
 pub const LOOKS_PER_SECOND: u32 = 50;
 
 const _: () = assert!(LEASE_RENEW_DEADLINE.as_millis() + WRITE.as_millis() < LEASE_DURATION.as_millis());
-const _: () = assert!(LEASE_RENEW_EVERY.as_millis() + LEASE_REQUEST.as_millis() < LEASE_RENEW_DEADLINE.as_millis());
+const _: () =
+    assert!(LEASE_RENEW_EVERY.as_millis() + LEASE_REQUEST.as_millis() < LEASE_RENEW_DEADLINE.as_millis());
 const _: () = assert!(DRAIN.as_millis() + LEASE_REQUEST.as_millis() < SHUTDOWN.as_millis());
 const _: () = assert!(DELETION.as_secs() < 60, "a namespace is gone within a minute");

@@ -107,7 +107,11 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("candles_operator");
         let help = "Requests to the API server by verb, resource and code";
         registry.register("api_requests", help, m.api_requests.clone());
-        registry.register("api_request_seconds", "Time to the answer of such a request", m.api_seconds.clone());
+        registry.register(
+            "api_request_seconds",
+            "Time to the answer of such a request",
+            m.api_seconds.clone(),
+        );
         registry.register("kafka_calls", "Admin calls to brokers by call and result", m.kafka_calls.clone());
         registry.register("reconcile", "Passes over a pipeline by result", m.reconciles.clone());
         registry.register("reconcile_seconds", "Time of a pass", m.reconcile_seconds.clone());
@@ -163,8 +167,7 @@ impl Metrics {
             "False" => 0,
             _ => -1,
         };
-        let labels =
-            ConditionLabels { namespace: of.namespace.clone(), name: of.name.clone(), condition };
+        let labels = ConditionLabels { namespace: of.namespace.clone(), name: of.name.clone(), condition };
         self.conditions.get_or_create(&labels).set(value);
     }
 

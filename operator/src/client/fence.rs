@@ -96,7 +96,10 @@ where
         let call = Call::of(&request);
         let (metrics, pulse) = (Arc::clone(&self.fence.metrics), Arc::clone(&self.fence.pulse));
         if call.changes && call.resource != "leases" && !(self.fence.may_write)() {
-            metrics.api(&ApiLabels { verb: call.verb, resource: call.resource, code: "fenced".to_owned() }, None);
+            metrics.api(
+                &ApiLabels { verb: call.verb, resource: call.resource, code: "fenced".to_owned() },
+                None,
+            );
             return Box::pin(std::future::ready(Err(BoxError::from(NotLeader))));
         }
         let limit = match call.verb {
@@ -184,7 +187,10 @@ mod tests {
         assert_eq!(call("GET", base), ("list", "deployments".to_owned()));
         assert_eq!(call("GET", &format!("{base}?watch=true&x=1")), ("watch", "deployments".to_owned()));
         assert_eq!(call("PATCH", &format!("{base}/a?fieldManager=m")), ("patch", "deployments".to_owned()));
-        assert_eq!(call("POST", "http://k/api/v1/namespaces/ns/configmaps"), ("create", "configmaps".to_owned()));
+        assert_eq!(
+            call("POST", "http://k/api/v1/namespaces/ns/configmaps"),
+            ("create", "configmaps".to_owned())
+        );
         assert_eq!(call("GET", "http://k/api/v1/configmaps"), ("list", "configmaps".to_owned()));
         assert_eq!(call("GET", "http://k/api/v1/namespaces/ns"), ("get", "namespaces".to_owned()));
         let status = "http://k/apis/candles.dev/v1alpha1/namespaces/ns/candlepipelines/a/status";
@@ -194,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_without_the_lease_changes_nothing() {
-        let sent = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let sent = Arc::new(Mutex::new(Vec::new()));
         let server = {
             let sent = Arc::clone(&sent);
             tower::service_fn(move |request: Request<()>| {

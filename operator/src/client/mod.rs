@@ -16,10 +16,14 @@ pub use self::fence::{Fence, MayWrite, NotLeader, Pulse};
 use crate::metrics::Metrics;
 
 /// Reads kubeconfig or the pod's service account, and makes a client.
-pub async fn connect(may_write: MayWrite, metrics: Arc<Metrics>, pulse: Arc<Pulse>) -> anyhow::Result<Client> {
-    let mut config = Config::infer().await.context(
-        "no way to the API server: neither KUBECONFIG nor a service account's token leads to one",
-    )?;
+pub async fn connect(
+    may_write: MayWrite,
+    metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
+) -> anyhow::Result<Client> {
+    let mut config = Config::infer()
+        .await
+        .context("no way to the API server: neither KUBECONFIG nor a service account's token leads to one")?;
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     config.headers.push((

@@ -52,8 +52,10 @@ impl Children {
         let live: BTreeMap<ChildId, DynamicObject> =
             found.into_iter().filter_map(|(id, found)| Some((id, found?))).collect();
         let uid = valid.owner.uid.clone();
-        let is_foreign = |object: &DynamicObject| !owners(&object.metadata).values().any(|owner| *owner == uid);
-        let foreign = live.iter().filter(|(_, object)| is_foreign(object)).map(|(id, _)| id.clone()).collect();
+        let is_foreign =
+            |object: &DynamicObject| !owners(&object.metadata).values().any(|owner| *owner == uid);
+        let foreign =
+            live.iter().filter(|(_, object)| is_foreign(object)).map(|(id, _)| id.clone()).collect();
         let mut children = Self { namespace, uid, plan: names, live, foreign };
         let (_, consumer) = children.deployments();
         children.plan = plan(valid, settings, consumer.as_ref());

@@ -84,7 +84,9 @@ async fn delete_topics<K: TopicAdmin>(
             return Err(PassError::NotLeader);
         }
         match counted(&shared.metrics, "delete", shared.kafka.delete(&cluster, topic).await) {
-            Ok(()) | Err(KafkaError::Refused { refusal: Refusal::Unknown, .. }) => deleted.push(topic.clone()),
+            Ok(()) | Err(KafkaError::Refused { refusal: Refusal::Unknown, .. }) => {
+                deleted.push(topic.clone());
+            }
             Err(error) => return Ok(Err(format!("topic {topic}: {error}"))),
         }
     }

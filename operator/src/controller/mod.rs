@@ -186,7 +186,8 @@ impl<K: TopicAdmin> Shared<K> {
         };
         let mut state = self.lock();
         let subject = state.subjects.entry(key.clone()).or_insert_with(|| fresh.clone());
-        let is_same = (&subject.cluster, &subject.topic, &subject.group) == (&fresh.cluster, &fresh.topic, &fresh.group);
+        let is_same = (&subject.cluster, &subject.topic, &subject.group)
+            == (&fresh.cluster, &fresh.topic, &fresh.group);
         if is_same {
             subject.partitions = fresh.partitions;
             subject.told = told;
@@ -206,7 +207,8 @@ impl<K: TopicAdmin> Shared<K> {
     /// Publishes an event; one that cannot be published is lost, as the status says the same.
     async fn tell(&self, pipeline: &CandlePipeline, event: &Event) {
         let reference = pipeline.object_ref(&());
-        let published = tokio::time::timeout(crate::limits::WRITE, self.recorder.publish(event, &reference)).await;
+        let published =
+            tokio::time::timeout(crate::limits::WRITE, self.recorder.publish(event, &reference)).await;
         if let Ok(Err(error)) = published {
             tracing::debug!(%error, reason = event.reason, "event not published");
         }

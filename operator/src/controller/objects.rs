@@ -110,8 +110,10 @@ impl Objects {
         });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let name = metadata.name.clone().unwrap_or_default();
-        limited(WRITE, async { api.patch(&name, &params, &Patch::Merge(&body)).await.map(drop).or_else(gone_is_fine) })
-            .await
+        limited(WRITE, async {
+            api.patch(&name, &params, &Patch::Merge(&body)).await.map(drop).or_else(gone_is_fine)
+        })
+        .await
     }
 
     /// Deletes an object, if it is still the very one that was seen.
@@ -131,7 +133,8 @@ impl Objects {
             ..DeleteParams::default()
         };
         let name = seen.metadata.name.clone().unwrap_or_default();
-        match limited(WRITE, async { api.delete(&name, &params).await.map(drop).or_else(gone_is_fine) }).await {
+        match limited(WRITE, async { api.delete(&name, &params).await.map(drop).or_else(gone_is_fine) }).await
+        {
             // Changed meanwhile: the next pass looks again.
             Err(ApiError::Conflict) => Ok(()),
             done => done,
@@ -153,7 +156,8 @@ impl Objects {
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        limited(WRITE, async { api.patch_status(&key.name, &params, &Patch::Apply(&body)).await.map(drop) }).await
+        limited(WRITE, async { api.patch_status(&key.name, &params, &Patch::Apply(&body)).await.map(drop) })
+            .await
     }
 
     /// Puts our finalizer on a pipeline or takes it away, if the pipeline is still as it was read.
@@ -210,6 +214,8 @@ async fn limited<R>(
 ) -> Result<R, ApiError> {
     match tokio::time::timeout(limit, request).await {
         Ok(answer) => answer.map_err(ApiError::from),
-        Err(_) => Err(ApiError::Unavailable(format!("no answer from the API server within {} s", limit.as_secs()))),
+        Err(_) => {
+            Err(ApiError::Unavailable(format!("no answer from the API server within {} s", limit.as_secs())))
+        }
     }
 }

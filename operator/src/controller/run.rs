@@ -84,7 +84,12 @@ struct Context<K> {
 }
 
 /// Runs until `stop`; passes that are under way then may end within [`DRAIN`].
-pub async fn run<K: TopicAdmin>(shared: Arc<Shared<K>>, client: Client, scope: Scope, stop: CancellationToken) {
+pub async fn run<K: TopicAdmin>(
+    shared: Arc<Shared<K>>,
+    client: Client,
+    scope: Scope,
+    stop: CancellationToken,
+) {
     let (reader, writer) = reflector::store::<Slim>();
     let (wake, woken) = mpsc::channel(WAKE_QUEUE);
     let changes = reflector::reflector(writer, watches::pipelines(&client, &scope, &shared))
@@ -95,11 +100,11 @@ pub async fn run<K: TopicAdmin>(shared: Arc<Shared<K>>, client: Client, scope: S
         .with_config(Config::default().concurrency(PASSES))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .reconcile_on(woken_stream(woken));
-    controller = owns::<K, Deployment>(controller, &client, &scope);
-    controller = owns::<K, ConfigMap>(controller, &client, &scope);
-    controller = owns::<K, ServiceAccount>(controller, &client, &scope);
-    controller = owns::<K, NetworkPolicy>(controller, &client, &scope);
-    controller = owns::<K, PodDisruptionBudget>(controller, &client, &scope);
+    controller = owns::<Deployment>(controller, &client, &scope);
+    controller = owns::<ConfigMap>(controller, &client, &scope);
+    controller = owns::<ServiceAccount>(controller, &client, &scope);
+    controller = owns::<NetworkPolicy>(controller, &client, &scope);
+    controller = owns::<PodDisruptionBudget>(controller, &client, &scope);
     let context = Arc::new(Context { shared: Arc::clone(&shared), backoffs: Mutex::default() });
     let passes = controller.run(reconcile, retry, context).for_each(|_| std::future::ready(()));
     let beside = stop.child_token();
@@ -120,9 +125,14 @@ pub async fn run<K: TopicAdmin>(shared: Arc<Shared<K>>, client: Client, scope: S
     strimzi.abort();
 }
 
-fn owns<K: TopicAdmin, R>(mut controller: Controller<Slim>, client: &Client, scope: &Scope) -> Controller<Slim>
+fn owns<R>(mut controller: Controller<Slim>, client: &Client, scope: &Scope) -> Controller<Slim>
 where
-    R: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+    R: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
 {
     for api in scope.apis::<R>(client) {
         let labelled = watcher::Config::default().labels(children::SELECTOR).streaming_lists();
@@ -142,7 +152,8 @@ async fn reconcile<K: TopicAdmin>(slim: Arc<Slim>, context: Arc<Context<K>>) -> 
     let (key, shared) = (watches::key(&slim.metadata), &context.shared);
     let began = Instant::now();
     shared.metrics.active.inc();
-    let result = tokio::time::timeout(PASS, pass(shared, &key)).await.unwrap_or(Err(PassError::TooLong(PASS)));
+    let result =
+        tokio::time::timeout(PASS, pass(shared, &key)).await.unwrap_or(Err(PassError::TooLong(PASS)));
     shared.metrics.active.dec();
     let label = match &result {
         Ok(Some(after)) if *after < RESYNC => "requeue_after",
@@ -155,6 +166,7 @@ async fn reconcile<K: TopicAdmin>(slim: Arc<Slim>, context: Arc<Context<K>>) -> 
     Ok(after.map_or_else(Action::await_change, |after| Action::requeue(jittered(after))))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the controller hands them over")]
 fn retry<K>(slim: Arc<Slim>, error: &PassError, context: Arc<Context<K>>) -> Action {
     let key = watches::key(&slim.metadata);
     let mut backoffs = context.backoffs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -55,7 +55,10 @@ impl Strimzi {
                 Err(error) if !is_told => {
                     is_told = true;
                     let error = candles_workers::runtime::chain(&error);
-                    tracing::warn!(error, "KafkaTopics of Strimzi cannot be listed; topics are taken to be free");
+                    tracing::warn!(
+                        error,
+                        "KafkaTopics of Strimzi cannot be listed; topics are taken to be free"
+                    );
                 }
                 Err(_) => {}
             }
@@ -74,8 +77,10 @@ async fn read(client: &Client, namespaces: &[String]) -> Result<BTreeMap<String,
         group.is_some_and(|group| group.versions.iter().any(|served| served.version == *version))
     };
     let Some(version) = VERSIONS.iter().find(|version| served(version)) else { return Ok(BTreeMap::new()) };
-    let resource =
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, version, "KafkaTopic"), "kafkatopics");
+    let resource = ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(GROUP, version, "KafkaTopic"),
+        "kafkatopics",
+    );
     let apis: Vec<Api<DynamicObject>> = if namespaces.is_empty() {
         vec![Api::all_with(client.clone(), &resource)]
     } else {

@@ -83,7 +83,10 @@ pub async fn settle<K: TopicAdmin, N: Notary>(
             outcome.news.push(News {
                 reason: "TopicLost",
                 warning: true,
-                note: format!("topic {} was deleted by somebody else; its records are lost, and it is made again", wanted.name),
+                note: format!(
+                    "topic {} was deleted by somebody else; its records are lost, and it is made again",
+                    wanted.name
+                ),
             });
         }
         if let Action::Record(record) = &action {
@@ -229,7 +232,9 @@ fn obstacle(wanted: &Wanted, problem: &Problem) -> Option<Obstacle> {
 impl Outcome {
     fn blocked(&mut self, topic: &str, call: &str, error: KafkaError) {
         match error {
-            KafkaError::Unreachable(message) | KafkaError::NoAccess(message) => self.unreachable = Some(message),
+            KafkaError::Unreachable(message) | KafkaError::NoAccess(message) => {
+                self.unreachable = Some(message);
+            }
             KafkaError::Refused { text, .. } => {
                 let message = format!("topic {topic}: {call}: {text}");
                 self.obstacles.push(Obstacle::KafkaRefused { message });

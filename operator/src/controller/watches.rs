@@ -84,7 +84,9 @@ pub fn pipelines<K: TopicAdmin>(
             Ok(event) => {
                 let event = slim(&shared, event);
                 let out = merged.take(nth, event);
-                if merged.is_complete() && out.iter().any(|event| matches!(event, Event::InitDone | Event::Delete(_))) {
+                if merged.is_complete()
+                    && out.iter().any(|event| matches!(event, Event::InitDone | Event::Delete(_)))
+                {
                     shared.retain(&merged.keys());
                 }
                 shared.metrics.pipelines.set(merged.len() as i64);
@@ -204,8 +206,11 @@ impl Merged {
                 source.known = listed;
                 source.is_listed = true;
                 let gone = gone.into_iter().map(|key| {
-                    let metadata =
-                        ObjectMeta { name: Some(key.name), namespace: Some(key.namespace), ..ObjectMeta::default() };
+                    let metadata = ObjectMeta {
+                        name: Some(key.name),
+                        namespace: Some(key.namespace),
+                        ..ObjectMeta::default()
+                    };
                     Event::Delete(metadata.into_response_partial())
                 });
                 // Before the first complete list, what is gone was never shown as existing.
@@ -239,12 +244,15 @@ mod tests {
     use super::*;
 
     fn slim(name: &str) -> Slim {
-        let metadata =
-            ObjectMeta { name: Some(name.to_owned()), namespace: Some("ns".to_owned()), ..ObjectMeta::default() };
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some("ns".to_owned()),
+            ..ObjectMeta::default()
+        };
         metadata.into_response_partial()
     }
 
-    fn shown(events: Vec<Event<Slim>>) -> Vec<String> {
+    fn shown(events: &[Event<Slim>]) -> Vec<String> {
         let name = |slim: &Slim| slim.metadata.name.clone().unwrap();
         let one = |event: &Event<Slim>| match event {
             Event::Apply(slim) => format!("apply {}", name(slim)),
@@ -259,7 +267,7 @@ mod tests {
     #[test]
     fn several_namespaces_are_complete_once_and_a_new_list_shows_what_is_gone() {
         let mut merged = Merged::new(2);
-        let mut take = |nth, event| shown(merged.take(nth, event));
+        let mut take = |nth, event| shown(&merged.take(nth, event));
         assert_eq!(take(0, Event::Init), [""; 0]);
         assert_eq!(take(0, Event::InitApply(slim("a"))), ["init a"]);
         assert_eq!(take(0, Event::InitApply(slim("b"))), ["init b"]);

@@ -103,7 +103,11 @@ pub trait TopicAdmin: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Option<Live>>, KafkaError>> + Send;
 
     /// Makes a topic.
-    fn create(&self, cluster: &Address, topic: &NewTopic) -> impl Future<Output = Result<(), KafkaError>> + Send;
+    fn create(
+        &self,
+        cluster: &Address,
+        topic: &NewTopic,
+    ) -> impl Future<Output = Result<(), KafkaError>> + Send;
 
     /// Gives a topic `partitions` in all.
     fn grow(

@@ -111,7 +111,8 @@ impl Clusters {
             let answer = work(&asking)?;
             Ok((answer, know_id.then(|| asking.cluster_id(READ)).flatten()))
         });
-        let answer = answer.await.map_err(|e| KafkaError::Unreachable(format!("the call ended early: {e}")))?;
+        let answer =
+            answer.await.map_err(|e| KafkaError::Unreachable(format!("the call ended early: {e}")))?;
         match answer {
             Ok((answer, id)) => {
                 cluster.answered(id);
@@ -197,7 +198,8 @@ fn connect(address: &Address, credentials: &Credentials) -> Result<Handle<Watch>
 /// Whether the cluster as a whole is in trouble, rather than this request.
 fn is_connection(code: i32) -> bool {
     code == code::SASL_AUTHENTICATION_FAILED
-        || code < 0 && !matches!(code, code::INVALID_ARGUMENT | code::BAD_MESSAGE | code::CRITICAL_SYSTEM_RESOURCE)
+        || code < 0
+            && !matches!(code, code::INVALID_ARGUMENT | code::BAD_MESSAGE | code::CRITICAL_SYSTEM_RESOURCE)
 }
 
 fn refused(failure: &Failure) -> KafkaError {
@@ -211,9 +213,10 @@ fn refused(failure: &Failure) -> KafkaError {
         code::TOPIC_AUTHORIZATION_FAILED
         | code::GROUP_AUTHORIZATION_FAILED
         | code::CLUSTER_AUTHORIZATION_FAILED => Refusal::Forbidden,
-        code::POLICY_VIOLATION | code::INVALID_CONFIG | code::INVALID_TOPIC | code::TOPIC_DELETION_DISABLED => {
-            Refusal::Policy
-        }
+        code::POLICY_VIOLATION
+        | code::INVALID_CONFIG
+        | code::INVALID_TOPIC
+        | code::TOPIC_DELETION_DISABLED => Refusal::Policy,
         _ => Refusal::Other,
     };
     KafkaError::Refused { refusal, text: failure.text.clone() }
@@ -227,7 +230,6 @@ impl Watch {
     fn problem(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
 }
 
 impl Hears for Watch {
@@ -399,7 +401,9 @@ mod tests {
     fn words_of_the_client_lose_what_changes() {
         let line = "kafka:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 3ms in state CONNECT, 2 identical error(s) suppressed)";
         assert_eq!(describe(line), "connection refused");
-        assert!(describe("sasl_ssl://k:1: Authentication failed: no (after 9ms)").contains("user or password"));
+        assert!(
+            describe("sasl_ssl://k:1: Authentication failed: no (after 9ms)").contains("user or password")
+        );
         assert_eq!(describe("something that nobody foresaw after 7ms"), "no answer");
     }
 
@@ -423,6 +427,9 @@ mod tests {
         for nth in 0..CLUSTERS_MAX {
             clusters.cluster(&Address::new(&format!("k{nth}:1"), false, false)).unwrap();
         }
-        assert!(matches!(clusters.cluster(&Address::new("more:1", false, false)), Err(KafkaError::NoAccess(_))));
+        assert!(matches!(
+            clusters.cluster(&Address::new("more:1", false, false)),
+            Err(KafkaError::NoAccess(_))
+        ));
     }
 }

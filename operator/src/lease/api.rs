@@ -32,8 +32,10 @@ impl LeaseApi for KubeLease {
     }
 
     async fn create(&self, wanted: &Record) -> Result<Record, LeaseError> {
-        let mut lease =
-            Lease { metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() }, spec: None };
+        let mut lease = Lease {
+            metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
+            spec: None,
+        };
         let now = MicroTime(Timestamp::now());
         lease.spec = Some(k8s_openapi::api::coordination::v1::LeaseSpec {
             holder_identity: wanted.holder.clone(),
@@ -79,12 +81,12 @@ fn record(lease: Lease) -> Record {
 }
 
 fn explained(error: kube::Error) -> LeaseError {
-    match &error {
+    match error {
         kube::Error::Api(status) => match status.code {
             409 => LeaseError::Conflict,
-            401 | 403 => LeaseError::Forbidden(status.message.clone()),
+            401 | 403 => LeaseError::Forbidden(status.message),
             _ => LeaseError::Other(format!("{} {}", status.code, status.message)),
         },
-        _ => LeaseError::Other(candles_workers::runtime::chain(&error)),
+        error => LeaseError::Other(candles_workers::runtime::chain(&error)),
     }
 }

@@ -41,7 +41,10 @@ impl Reach {
         Self { server: Arc::clone(server), fates: Arc::new(Mutex::new(fates)) }
     }
 
-    async fn request<R>(&self, act: impl FnOnce(&mut Server) -> Result<R, LeaseError>) -> Result<R, LeaseError> {
+    async fn request<R>(
+        &self,
+        act: impl FnOnce(&mut Server) -> Result<R, LeaseError>,
+    ) -> Result<R, LeaseError> {
         let fate = self.fates.lock().unwrap().pop().unwrap_or(Fate::Answered);
         sleep(Duration::from_millis(5)).await;
         match fate {
@@ -64,8 +67,10 @@ impl LeaseApi for Reach {
     }
 
     async fn create(&self, record: &Record) -> Result<Record, LeaseError> {
-        self.request(|server| if server.lease.is_some() { Err(LeaseError::Conflict) } else { Ok(server.keep(record)) })
-            .await
+        self.request(
+            |server| if server.lease.is_some() { Err(LeaseError::Conflict) } else { Ok(server.keep(record)) },
+        )
+        .await
     }
 
     async fn update(&self, record: &Record) -> Result<Record, LeaseError> {
@@ -181,7 +186,11 @@ fn two_never_write_at_the_same_time() {
     let mut runner = TestRunner::new(proptest::test_runner::Config { cases: 150, ..Default::default() });
     runner
         .run(&(fates, ends), |(fates, mut ends)| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let server: Arc<Mutex<Server>> = Arc::default();
                 let start = |nth: usize| operator(&format!("o{nth}"), Reach::new(&server, &fates[nth % 3]));
@@ -189,7 +198,9 @@ fn two_never_write_at_the_same_time() {
                 let mut held = 0;
                 ends.sort_by_key(|(_, _, at_ms)| *at_ms);
                 for at_ms in (0..90_000).step_by(50) {
-                    while let Some((nth, graceful, _)) = ends.first().copied().filter(|(_, _, end)| *end <= at_ms) {
+                    while let Some((nth, graceful, _)) =
+                        ends.first().copied().filter(|(_, _, end)| *end <= at_ms)
+                    {
                         ends.remove(0);
                         // It starts again as another process.
                         let fresh = start(operators.len() + at_ms as usize);

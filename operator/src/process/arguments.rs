@@ -5,11 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use candles_workers::runtime::logs::LogFormat;
 use clap::{Args, ValueEnum};
 
-use crate::{
-    controller::Scope,
-    kafka::credentials::Credentials,
-    plan::WorkerSettings,
-};
+use crate::{controller::Scope, kafka::credentials::Credentials, plan::WorkerSettings};
 
 /// For `--help`.
 pub const AFTER_HELP: &str = "\
@@ -50,7 +46,12 @@ pub struct Arguments {
     #[arg(long, value_enum, env = "IMAGE_PULL_POLICY", default_value = "if-not-present")]
     pub image_pull_policy: PullPolicy,
     /// Secret for the image registry, in the namespace of each pipeline. May be repeated, or separated by commas.
-    #[arg(long = "image-pull-secret", value_name = "NAME", env = "IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    #[arg(
+        long = "image-pull-secret",
+        value_name = "NAME",
+        env = "IMAGE_PULL_SECRETS",
+        value_delimiter = ','
+    )]
     pub image_pull_secrets: Vec<String>,
     /// Kafka clusters and the operator's own logins (YAML); see below.
     #[arg(long, value_name = "FILE", env = "KAFKA_CLUSTERS")]
@@ -86,8 +87,12 @@ pub enum PullPolicy {
 impl Arguments {
     /// What is watched. `own` is the operator's own namespace.
     pub fn scope(&self, own: &str) -> Scope {
-        let mut namespaces: Vec<String> =
-            self.namespaces.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        let mut namespaces: Vec<String> = self
+            .namespaces
+            .iter()
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect();
         namespaces.sort();
         namespaces.dedup();
         match (self.all_namespaces, namespaces.is_empty()) {

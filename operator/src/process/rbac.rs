@@ -142,7 +142,9 @@ mod tests {
         let triples: usize = RULES.iter().chain(&LEASE_RULES).map(|rule| rule.verbs.len()).sum();
         assert!(triples <= 50, "{triples} (group, resource, verb) triples");
         for text in [arguments(&["a", "b"], false), arguments(&[], true)].map(|a| manifest(&a).unwrap()) {
-            for word in ["secrets", "pods", "nodes", "'*'", "escalate", "bind\n", "impersonate", "customresource"] {
+            for word in
+                ["secrets", "pods", "nodes", "'*'", "escalate", "bind\n", "impersonate", "customresource"]
+            {
                 assert!(!text.contains(word), "{word} in:\n{text}");
             }
         }
@@ -151,9 +153,16 @@ mod tests {
     #[test]
     fn a_role_in_each_namespace_or_one_for_the_cluster() {
         let text = manifest(&arguments(&["a", "b"], false)).unwrap();
-        assert_eq!((text.matches("kind: Role\n").count(), text.matches("ClusterRole").count()), (3 + 3, 0), "{text}");
+        assert_eq!(
+            (text.matches("kind: Role\n").count(), text.matches("ClusterRole").count()),
+            (3 + 3, 0),
+            "{text}"
+        );
         let text = manifest(&arguments(&[], true)).unwrap();
-        assert!(text.contains("kind: ClusterRole\n") && text.contains("kind: ClusterRoleBinding\n"), "{text}");
+        assert!(
+            text.contains("kind: ClusterRole\n") && text.contains("kind: ClusterRoleBinding\n"),
+            "{text}"
+        );
         assert!(text.contains("resourceNames:\n  - candles-operator"), "{text}");
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Action, Decision, Facts, KEYS_LISTED_MAX, Live, LiveValue, Management, Ownership, Problem, Recorded, Replicas,
-    Wanted, same_value,
+    Action, Decision, Facts, KEYS_LISTED_MAX, Live, LiveValue, Management, Ownership, Problem, Recorded,
+    Replicas, Wanted, same_value,
 };
 
 const MIN_IN_SYNC: &str = "min.insync.replicas";
@@ -122,7 +122,10 @@ fn growth_blocked(wanted: &Wanted, live: &Live) -> Option<String> {
     let min = min_in_sync(wanted, live);
     let sick = live.partitions.iter().filter(|replicas| !is_available(replicas, min)).count();
     (sick > 0).then(|| {
-        format!("{sick} of {} partitions have too few in-sync replicas; it goes on when they are back", live.partitions.len())
+        format!(
+            "{sick} of {} partitions have too few in-sync replicas; it goes on when they are back",
+            live.partitions.len()
+        )
     })
 }
 
@@ -178,7 +181,8 @@ fn facts(wanted: &Wanted, live: &Live, recorded: &Recorded) -> Facts {
     let differing = wanted.config.iter().filter_map(|(key, value)| {
         let found = live.config.get(key);
         let shown = found.map_or("absent", |found| found.value.as_deref().unwrap_or("hidden"));
-        let differs = found.is_none_or(|found| found.value.as_ref().is_some_and(|found| !same_value(found, value)));
+        let differs =
+            found.is_none_or(|found| found.value.as_ref().is_some_and(|found| !same_value(found, value)));
         differs.then(|| (key.clone(), shown.to_owned()))
     });
     let foreign = live.config.iter().filter(|(key, value)| {

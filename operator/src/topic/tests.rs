@@ -146,7 +146,10 @@ fn growth_waits_for_replicas_and_for_a_group_that_reads_new_partitions() {
     let wanted = wanted(3, &[(MIN, "2")]);
     let decision = decide(&wanted, Some(&sick), &ours("mine", &[MIN]));
     assert_eq!(decision.actions, vec![]);
-    assert!(matches!(&decision.problems[..], [Problem::GrowthBlocked(why)] if why.contains("1 of 2")), "{decision:?}");
+    assert!(
+        matches!(&decision.problems[..], [Problem::GrowthBlocked(why)] if why.contains("1 of 2")),
+        "{decision:?}"
+    );
     let well = live_topic("mine", 2, &[(MIN, "2")]);
     let decision = decide(&wanted, Some(&well), &ours("mine", &[MIN]));
     assert_eq!(decision.actions, [Action::Grow { from: 2, to: 3 }]);

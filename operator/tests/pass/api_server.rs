@@ -31,7 +31,10 @@ fn refusal(code: u16, message: &str) -> Answer {
         409 => "Conflict",
         _ => "Refused",
     };
-    Answer(code, json!({"kind": "Status", "status": "Failure", "code": code, "message": message, "reason": reason}))
+    Answer(
+        code,
+        json!({"kind": "Status", "status": "Failure", "code": code, "message": message, "reason": reason}),
+    )
 }
 
 impl ApiServer {
@@ -45,7 +48,10 @@ impl ApiServer {
     }
 
     pub fn pipelines(&self) -> impl Iterator<Item = &Value> {
-        self.objects.iter().filter(|((resource, _), _)| resource == "candlepipelines").map(|(_, object)| object)
+        self.objects
+            .iter()
+            .filter(|((resource, _), _)| resource == "candlepipelines")
+            .map(|(_, object)| object)
     }
 
     pub fn status_of(&self, name: &str) -> Value {
@@ -108,7 +114,9 @@ impl ApiServer {
         self.applied.retain(|(of, _), _| of != place);
         let uid = object["metadata"]["uid"].clone();
         let owned = |object: &Value| {
-            object["metadata"]["ownerReferences"].as_array().is_some_and(|all| all.iter().any(|o| o["uid"] == uid))
+            object["metadata"]["ownerReferences"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|o| o["uid"] == uid))
         };
         let owned: Vec<Place> =
             self.objects.iter().filter(|(_, object)| owned(object)).map(|(place, _)| place.clone()).collect();
@@ -127,8 +135,10 @@ impl ApiServer {
             if resource != "deployments" {
                 continue;
             }
-            let (wanted, generation) = (object["spec"]["replicas"].clone(), object["metadata"]["generation"].clone());
-            let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "NewReplicaSetAvailable"});
+            let (wanted, generation) =
+                (object["spec"]["replicas"].clone(), object["metadata"]["generation"].clone());
+            let condition =
+                |kind: &str| json!({"type": kind, "status": "True", "reason": "NewReplicaSetAvailable"});
             let mut status = json!({"observedGeneration": generation, "replicas": wanted, "updatedReplicas": wanted,
                 "readyReplicas": wanted, "availableReplicas": wanted});
             status["conditions"] = json!([condition("Progressing"), condition("Available")]);
@@ -232,14 +242,23 @@ impl ApiServer {
         Answer(200, json!({"kind": "Status", "status": "Success", "code": 200}))
     }
 
-    fn handle(&mut self, method: &Method, place: &Place, subresource: &str, apply: Option<bool>, body: &Value) -> Answer {
+    fn handle(
+        &mut self,
+        method: &Method,
+        place: &Place,
+        subresource: &str,
+        apply: Option<bool>,
+        body: &Value,
+    ) -> Answer {
         match *method {
             Method::GET => match self.objects.get(place) {
                 Some(found) => Answer(200, found.clone()),
                 None => refusal(404, "not found"),
             },
             Method::POST => {
-                let name = body["metadata"]["name"].as_str().map_or_else(|| format!("made-{}", self.made), str::to_owned);
+                let name = body["metadata"]["name"]
+                    .as_str()
+                    .map_or_else(|| format!("made-{}", self.made), str::to_owned);
                 let place = (place.0.clone(), name);
                 self.insert(&place, body.clone());
                 Answer(201, self.objects[&place].clone())
@@ -272,10 +291,14 @@ pub async fn serve(world: &World, request: Request<Body>) -> Result<Response<Bod
     let full = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
     let call = Call { verb, resource: full, name: name.to_owned(), writes: verb != "get" };
     let fate = world.fate(call);
-    let is_apply = parts.headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/apply-patch"));
+    let is_apply = parts
+        .headers
+        .get("content-type")
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/apply-patch"));
     let force = parts.uri.query().is_some_and(|query| query.contains("force=true"));
     let place = (resource.to_owned(), name.to_owned());
-    let act = || world.lock().api.handle(&parts.method, &place, subresource, is_apply.then_some(force), &body);
+    let act =
+        || world.lock().api.handle(&parts.method, &place, subresource, is_apply.then_some(force), &body);
     let Answer(code, body) = match fate {
         Fate::Done => act(),
         Fate::Fails(Fault::Status(code)) => refusal(code, "injected"),
@@ -344,7 +367,16 @@ fn remove_dropped(target: &mut Value, before: &Value, now: &Value) {
 fn strip(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            let dropped = ["uid", "resourceVersion", "generation", "observedGeneration", "creationTimestamp", "lastTransitionTime", "id", "deletionTimestamp"];
+            let dropped = [
+                "uid",
+                "resourceVersion",
+                "generation",
+                "observedGeneration",
+                "creationTimestamp",
+                "lastTransitionTime",
+                "id",
+                "deletionTimestamp",
+            ];
             map.retain(|key, _| !dropped.contains(&key.as_str()));
             map.values_mut().for_each(strip);
         }

@@ -74,7 +74,11 @@ impl Brokers {
 
     pub fn end_state(&self) -> Value {
         let topic = |topic: &Topic| json!([topic.partitions, topic.replication_factor, topic.config]);
-        self.topics.iter().map(|(name, found)| (name.clone(), topic(found))).collect::<serde_json::Map<_, _>>().into()
+        self.topics
+            .iter()
+            .map(|(name, found)| (name.clone(), topic(found)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 
     fn find(&mut self, name: &str) -> Result<&mut Topic, KafkaError> {
@@ -125,10 +129,12 @@ impl Brokers {
             topic.hidden -= 1;
             return None;
         }
-        let replicas =
-            Replicas { has_leader: topic.in_sync > 0, total: topic.replication_factor, in_sync: topic.in_sync };
-        let inherited =
-            DEFAULTS.iter().map(|(key, value)| ((*key).to_owned(), shown(value, false)));
+        let replicas = Replicas {
+            has_leader: topic.in_sync > 0,
+            total: topic.replication_factor,
+            in_sync: topic.in_sync,
+        };
+        let inherited = DEFAULTS.iter().map(|(key, value)| ((*key).to_owned(), shown(value, false)));
         let set = topic.config.iter().map(|(key, value)| (key.clone(), shown(value, true)));
         Some(Live {
             id: Some(topic.id.clone()),
@@ -193,7 +199,10 @@ pub struct Reach(pub Arc<World>);
 
 impl TopicAdmin for Reach {
     async fn describe(&self, _: &Address, topics: &[String]) -> Result<Vec<Option<Live>>, KafkaError> {
-        self.0.kafka("describe", &topics.join(","), |brokers| Ok(topics.iter().map(|t| brokers.look(t)).collect()))
+        self.0
+            .kafka("describe", &topics.join(","), |brokers| {
+                Ok(topics.iter().map(|t| brokers.look(t)).collect())
+            })
             .await
     }
 

@@ -27,7 +27,10 @@ fn scenarios() -> Vec<(&'static str, Steps)> {
         ),
         ("change symbols", vec![some(json!({})), some(json!({"exchange": {"symbols": ["tBTCUSD"]}}))]),
         ("suspend and go on", vec![some(json!({})), some(json!({"suspend": true})), some(json!({}))]),
-        ("dashboard and none", vec![some(json!({"grafana": {"dashboard": {"enabled": true}}})), some(json!({}))]),
+        (
+            "dashboard and none",
+            vec![some(json!({"grafana": {"dashboard": {"enabled": true}}})), some(json!({}))],
+        ),
         ("flip the policy", vec![some(delete.clone()), some(json!({}))]),
         ("delete, topic kept", vec![some(json!({})), None]),
         ("delete, topic too", vec![some(delete), None]),
@@ -72,7 +75,11 @@ fn a_crash_at_any_write_ends_like_the_undisturbed_run() {
                     let end = play(&steps, Some(Planned { nth, writes_only: true, fault })).await;
                     let at = format!("{name}, {fault:?} write {nth}");
                     assert_eq!(end.state, undisturbed.state, "{at}");
-                    assert_eq!((end.made, end.deleted), (undisturbed.made.clone(), undisturbed.deleted.clone()), "{at}");
+                    assert_eq!(
+                        (end.made, end.deleted),
+                        (undisturbed.made.clone(), undisturbed.deleted.clone()),
+                        "{at}"
+                    );
                 }
             }
         }
@@ -84,7 +91,9 @@ fn a_wrong_answer_to_any_call_changes_nothing_in_the_end() {
     run(async {
         let steps: Steps = vec![
             Some(spec(json!({"topic": {"deletionPolicy": "Delete"}}))),
-            Some(spec(json!({"topic": {"deletionPolicy": "Delete", "partitions": 6, "config": {"segment.ms": "1000"}}}))),
+            Some(spec(
+                json!({"topic": {"deletionPolicy": "Delete", "partitions": 6, "config": {"segment.ms": "1000"}}}),
+            )),
         ];
         let undisturbed = play(&steps, None).await;
         let calls = {
@@ -97,8 +106,14 @@ fn a_wrong_answer_to_any_call_changes_nothing_in_the_end() {
             world.lock().calls.len()
         };
         for nth in 0..calls {
-            let faults =
-                [Fault::Status(403), Fault::Status(409), Fault::Status(429), Fault::Status(500), Fault::Silence, Fault::LostAfter];
+            let faults = [
+                Fault::Status(403),
+                Fault::Status(409),
+                Fault::Status(429),
+                Fault::Status(500),
+                Fault::Silence,
+                Fault::LostAfter,
+            ];
             for fault in faults {
                 let end = play(&steps, Some(Planned { nth, writes_only: false, fault })).await;
                 assert_eq!(end.state, undisturbed.state, "{fault:?} at call {nth}");

@@ -33,10 +33,17 @@ fn deleted_topics_go_after_their_workers() {
         world.lock().api.user_deletes("candlepipelines", "demo");
         settle(&world, &mut operator, "demo").await;
         let end = world.end_state();
-        assert_eq!((end["objects"].as_object().unwrap().len(), end["topics"].as_object().unwrap().len()), (0, 0), "{end}");
+        assert_eq!(
+            (end["objects"].as_object().unwrap().len(), end["topics"].as_object().unwrap().len()),
+            (0, 0),
+            "{end}"
+        );
         let state = world.lock();
         let place = |verb: &str, resource: &str| {
-            state.calls[calls..].iter().position(|call| call.verb == verb && call.resource == resource).unwrap()
+            state.calls[calls..]
+                .iter()
+                .position(|call| call.verb == verb && call.resource == resource)
+                .unwrap()
         };
         assert!(place("patch", "deployments") < place("delete", "kafka"));
     });
@@ -49,8 +56,9 @@ fn the_finalizer_comes_before_the_topic_and_goes_when_the_policy_does() {
         let mut operator = Operator::start(&world);
         world.user_applies("demo", spec(json!({"topic": {"deletionPolicy": "Delete"}})));
         settle(&world, &mut operator, "demo").await;
-        let finalizers =
-            |world: &World| world.lock().api.get("candlepipelines", "demo").unwrap()["metadata"]["finalizers"].clone();
+        let finalizers = |world: &World| {
+            world.lock().api.get("candlepipelines", "demo").unwrap()["metadata"]["finalizers"].clone()
+        };
         assert_eq!(finalizers(&world), json!(["candles.dev/topic"]));
         {
             let state = world.lock();
@@ -80,7 +88,8 @@ fn deletion_ends_with_kafka_gone() {
         assert!(world.lock().api.get("candlepipelines", "demo").is_some(), "not let go at the first failure");
         // As the API server's clock says; the operator may have been away all the time.
         let asked = jiff::Timestamp::now() - Duration::from_secs(31);
-        world.lock().api.get_mut("candlepipelines", "demo").unwrap()["metadata"]["deletionTimestamp"] = json!(asked.to_string());
+        world.lock().api.get_mut("candlepipelines", "demo").unwrap()["metadata"]["deletionTimestamp"] =
+            json!(asked.to_string());
         settle(&world, &mut operator, "demo").await;
         assert!(world.lock().api.get("candlepipelines", "demo").is_none());
         assert_eq!(world.lock().brokers.topics.len(), 2, "they stay, and an event says so");

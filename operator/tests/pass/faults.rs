@@ -36,7 +36,10 @@ fn what_is_granted_is_what_is_used() {
         for call in world.lock().calls.iter().filter(|call| call.resource != "kafka") {
             used.insert((call.resource.clone(), call.verb));
             // An apply that makes an object needs both.
-            if call.verb == "patch" && !call.resource.starts_with("candlepipelines") && call.resource != "events" {
+            if call.verb == "patch"
+                && !call.resource.starts_with("candlepipelines")
+                && call.resource != "events"
+            {
                 used.insert((call.resource.clone(), "create"));
             }
         }

@@ -19,9 +19,15 @@ fn a_pipeline_comes_to_life_topic_first() {
         let place = |verb: &str, resource: &str| {
             state.calls.iter().position(|call| call.verb == verb && call.resource == resource).unwrap()
         };
-        assert!(place("patch", "candlepipelines/status") < place("create", "kafka"), "the intent is recorded first");
+        assert!(
+            place("patch", "candlepipelines/status") < place("create", "kafka"),
+            "the intent is recorded first"
+        );
         assert!(place("patch", "configmaps") < place("create", "kafka"));
-        assert!(place("create", "kafka") < place("patch", "deployments"), "workers start when the topic is there");
+        assert!(
+            place("create", "kafka") < place("patch", "deployments"),
+            "workers start when the topic is there"
+        );
     });
 }
 
@@ -49,15 +55,17 @@ fn a_replica_change_is_one_write_and_restarts_nothing() {
         let mut operator = Operator::start(&world);
         world.user_applies("demo", spec(json!({})));
         settle(&world, &mut operator, "demo").await;
-        let template =
-            |world: &World| world.lock().api.get("deployments", "demo-consumer").unwrap()["spec"]["template"].clone();
+        let template = |world: &World| {
+            world.lock().api.get("deployments", "demo-consumer").unwrap()["spec"]["template"].clone()
+        };
         let (before, calls) = (template(&world), world.lock().calls.len());
         world.user_applies("demo", spec(json!({"consumer": {"replicas": 3}})));
         settle(&world, &mut operator, "demo").await;
         assert_eq!(template(&world), before);
         let state = world.lock();
         let objects = state.calls[calls..].iter().filter(|call| call.writes && call.resource != "events");
-        let written: Vec<_> = objects.map(|call| call.resource.as_str()).filter(|r| *r != "candlepipelines/status").collect();
+        let written: Vec<_> =
+            objects.map(|call| call.resource.as_str()).filter(|r| *r != "candlepipelines/status").collect();
         assert_eq!(written, ["deployments"]);
         assert_eq!(state.api.get("deployments", "demo-consumer").unwrap()["spec"]["replicas"], 3);
     });
@@ -74,7 +82,8 @@ fn outside_edits_are_reverted_and_restarts_are_respected() {
             let mut state = world.lock();
             let deployment = state.api.get_mut("deployments", "demo-producer").unwrap();
             deployment["spec"]["replicas"] = json!(7);
-            deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = json!("now");
+            deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] =
+                json!("now");
             state.api.user_deletes("networkpolicies", "demo-worker");
             let configmap = state.api.get_mut("configmaps", "demo-config");
             if let Some(configmap) = configmap {
@@ -88,7 +97,10 @@ fn outside_edits_are_reverted_and_restarts_are_respected() {
         let deployment = state.api.get("deployments", "demo-producer").unwrap();
         assert_eq!(deployment["spec"]["replicas"], 1);
         let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
-        assert_eq!(annotations["kubectl.kubernetes.io/restartedAt"], "now", "`kubectl rollout restart` is the user's");
+        assert_eq!(
+            annotations["kubectl.kubernetes.io/restartedAt"], "now",
+            "`kubectl rollout restart` is the user's"
+        );
         assert_eq!(state.api.condition("demo", "Ready"), "True/Ready");
     });
 }
@@ -118,7 +130,8 @@ fn nothing_that_runs_is_torn_down_by_trouble() {
         world.user_applies("demo", spec(json!({})));
         settle(&world, &mut operator, "demo").await;
         let deployments = |world: &World| {
-            ["demo-producer", "demo-consumer"].map(|name| world.lock().api.get("deployments", name).unwrap()["spec"].clone())
+            ["demo-producer", "demo-consumer"]
+                .map(|name| world.lock().api.get("deployments", name).unwrap()["spec"].clone())
         };
         let before = deployments(&world);
         // A spec that an older definition let through.

@@ -20,7 +20,10 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::{api_server::ApiServer, brokers::{Brokers, Reach}};
+use crate::{
+    api_server::ApiServer,
+    brokers::{Brokers, Reach},
+};
 
 /// What is to go wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +100,9 @@ impl World {
         let all = state.calls.len();
         state.calls.push(call);
         match state.planned {
-            Some(planned) if planned.writes_only && writes && planned.nth == nth => Fate::Fails(planned.fault),
+            Some(planned) if planned.writes_only && writes && planned.nth == nth => {
+                Fate::Fails(planned.fault)
+            }
             Some(planned) if !planned.writes_only && planned.nth == all => Fate::Fails(planned.fault),
             _ => Fate::Done,
         }
@@ -149,8 +154,14 @@ impl Operator {
             pull_policy: "IfNotPresent".to_owned(),
             pull_secrets: Vec::new(),
         };
-        let shared =
-            Shared::new(client, Arc::new(Reach(Arc::clone(world))), settings, metrics, Arc::new(|| true), None);
+        let shared = Shared::new(
+            client,
+            Arc::new(Reach(Arc::clone(world))),
+            settings,
+            metrics,
+            Arc::new(|| true),
+            None,
+        );
         let operator = Self { shared: Arc::new(shared), world: Arc::clone(world) };
         operator.watch();
         operator
@@ -221,7 +232,11 @@ pub async fn settle(world: &Arc<World>, operator: &mut Operator, name: &str) {
     }
     let state = world.lock();
     let last: Vec<_> = state.calls.iter().rev().take(12).collect();
-    panic!("{name} does not settle: {}; status {}; last calls {last:?}", state.last_error, state.api.status_of(name));
+    panic!(
+        "{name} does not settle: {}; status {}; last calls {last:?}",
+        state.last_error,
+        state.api.status_of(name)
+    );
 }
 
 /// Runs something on a clock that jumps over waits.

@@ -9,7 +9,10 @@ use std::{
 use rdkafka::ClientContext;
 use rdkafka_sys::bindings as sys;
 
-use super::{Event, Failure, Handle, Hears, Owned, c_string, check, check_error, copied, entries, no_memory, odd_answer};
+use super::{
+    Event, Failure, Handle, Hears, Owned, c_string, check, check_error, copied, entries, no_memory,
+    odd_answer,
+};
 
 // As in librdkafka's header, but with numbers for enumerations.
 #[allow(clashing_extern_declarations, reason = "a C enumeration and a C int are passed alike")]
@@ -65,6 +68,9 @@ pub struct DescribedConfig {
     pub source: ConfigSource,
 }
 
+/// What there is of this name, or why nothing can be said about it.
+pub type Named<R> = (String, Result<R, Failure>);
+
 /// Which end of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetAt {
@@ -80,7 +86,7 @@ impl<C: ClientContext + Hears> Handle<C> {
         &self,
         names: &[&str],
         limit: Duration,
-    ) -> Result<Vec<(String, Result<DescribedTopic, Failure>)>, Failure> {
+    ) -> Result<Vec<Named<DescribedTopic>>, Failure> {
         let names = names.iter().map(|name| c_string(name)).collect::<Result<Vec<CString>, _>>()?;
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         // SAFETY: the names outlive the collection, which copies them.
@@ -109,7 +115,7 @@ impl<C: ClientContext + Hears> Handle<C> {
         &self,
         names: &[&str],
         limit: Duration,
-    ) -> Result<Vec<(String, Result<Vec<DescribedConfig>, Failure>)>, Failure> {
+    ) -> Result<Vec<Named<Vec<DescribedConfig>>>, Failure> {
         let resources = names.iter().map(|name| topic_resource(name)).collect::<Result<Vec<_>, _>>()?;
         let mut pointers: Vec<_> = resources.iter().map(Owned::ptr).collect();
         let event = self.call(limit, |rk, options, queue| {
@@ -227,7 +233,8 @@ impl<C: ClientContext + Hears> Handle<C> {
             // SAFETY: the texts are C strings, which the library copies; the error is freed after it was read.
             unsafe {
                 let (key, value) = (key.as_ptr(), value.as_ptr());
-                let error = sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), key, op, value);
+                let error =
+                    sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), key, op, value);
                 let error = Owned::new(error, sys::rd_kafka_error_destroy);
                 check_error(error.as_ref().map_or(std::ptr::null(), |error| error.ptr().cast_const()))?;
             }
@@ -401,9 +408,7 @@ unsafe fn topic_result<R>(
 
 /// # Safety
 /// `topic` is part of an answer that is alive.
-unsafe fn described(
-    topic: *const sys::rd_kafka_TopicDescription_t,
-) -> (String, Result<DescribedTopic, Failure>) {
+unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> Named<DescribedTopic> {
     // SAFETY: as promised by the caller.
     unsafe {
         let name = copied(sys::rd_kafka_TopicDescription_name(topic)).unwrap_or_default();
@@ -444,9 +449,7 @@ unsafe fn described_partition(partition: *const sys::rd_kafka_TopicPartitionInfo
 
 /// # Safety
 /// `resource` is part of an answer that is alive.
-unsafe fn configuration(
-    resource: *const sys::rd_kafka_ConfigResource_t,
-) -> (String, Result<Vec<DescribedConfig>, Failure>) {
+unsafe fn configuration(resource: *const sys::rd_kafka_ConfigResource_t) -> Named<Vec<DescribedConfig>> {
     // SAFETY: as promised by the caller.
     unsafe {
         let name = copied(sys::rd_kafka_ConfigResource_name(resource)).unwrap_or_default();
@@ -460,7 +463,11 @@ unsafe fn configuration(
             key: copied(sys::rd_kafka_ConfigEntry_name(*entry)).unwrap_or_default(),
             value: copied(sys::rd_kafka_ConfigEntry_value(*entry)),
             // 1 is DYNAMIC_TOPIC_CONFIG.
-            source: if rd_kafka_ConfigEntry_source(*entry) == 1 { ConfigSource::Topic } else { ConfigSource::Inherited },
+            source: if rd_kafka_ConfigEntry_source(*entry) == 1 {
+                ConfigSource::Topic
+            } else {
+                ConfigSource::Inherited
+            },
         });
         (name, Ok(config.collect()))
     }

@@ -149,8 +149,9 @@ impl<C: ClientContext + Hears> Handle<C> {
         // the wait ended; librdkafka keeps references of its own to a queue that a request still uses.
         let event = unsafe {
             let any = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ANY;
-            let options = Owned::new(sys::rd_kafka_AdminOptions_new(rk, any), sys::rd_kafka_AdminOptions_destroy)
-                .ok_or_else(no_memory)?;
+            let options =
+                Owned::new(sys::rd_kafka_AdminOptions_new(rk, any), sys::rd_kafka_AdminOptions_destroy)
+                    .ok_or_else(no_memory)?;
             let mut words = [0 as c_char; 256];
             for set in [
                 rd_kafka_AdminOptions_set_request_timeout,
@@ -205,10 +206,10 @@ impl<C: ClientContext + Hears> Handle<C> {
             let Some(main) = Owned::new(main, sys::rd_kafka_queue_destroy) else { return };
             let next = || Owned::new(sys::rd_kafka_queue_poll(main.ptr(), 0), sys::rd_kafka_event_destroy);
             while let Some(event) = next() {
-                if sys::rd_kafka_event_type(event.ptr()) == sys::RD_KAFKA_EVENT_ERROR {
-                    if let Some(text) = copied(sys::rd_kafka_event_error_string(event.ptr())) {
-                        self.client.context().hear(&text);
-                    }
+                if sys::rd_kafka_event_type(event.ptr()) == sys::RD_KAFKA_EVENT_ERROR
+                    && let Some(text) = copied(sys::rd_kafka_event_error_string(event.ptr()))
+                {
+                    self.client.context().hear(&text);
                 }
             }
         }
@@ -276,8 +277,5 @@ fn no_memory() -> Failure {
 }
 
 fn odd_answer() -> Failure {
-    Failure {
-        code: code::BAD_MESSAGE,
-        text: "the Kafka client gave an answer of another kind".to_owned(),
-    }
+    Failure { code: code::BAD_MESSAGE, text: "the Kafka client gave an answer of another kind".to_owned() }
 }
