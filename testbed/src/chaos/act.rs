@@ -1,7 +1,7 @@
 //! A planned fault in, the deed out: how each fault begins and how it ends.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +12,7 @@ use super::world::{LATENESS_MS, PARTITIONS, World};
 use crate::exchange::{self as market, CutHow, GarbageKind, NewTrade, RestFault, TradeFrame};
 use crate::judge::Gap;
 use crate::proxy::{Door, End, Flow, Proxy, Trouble};
+use crate::servers::Worker;
 
 /// Rows that one ms of the unfillable gap has: more than two pages.
 const UNFILLABLE_ROWS: usize = 1_100;
@@ -34,6 +35,8 @@ pub async fn begin(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
             world.start_consumer()?;
         }
         Fault::RebalanceStorm => storm(world, lasts).await?,
+        Fault::ProducerKillsInARow => kills(&*producer(world, chance)?, lasts, chance).await?,
+        Fault::ConsumerKillsInARow => kills(&*consumer(world, chance)?, lasts, chance).await?,
         Fault::OffsetsReset | Fault::RecordsDeleted => {
             for consumer in world.consumers.all() {
                 consumer.stop().await?;
@@ -80,7 +83,12 @@ pub async fn end(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
     match fault {
         Fault::ProducerKill | Fault::ProducerStop => producer(world, chance)?.start()?,
         // It is the other one's turn for good.
-        Fault::OneOfTwoProducersKill | Fault::RebalanceStorm | Fault::TopicGrows | Fault::Poison => {}
+        Fault::OneOfTwoProducersKill
+        | Fault::RebalanceStorm
+        | Fault::TopicGrows
+        | Fault::Poison
+        | Fault::ProducerKillsInARow
+        | Fault::ConsumerKillsInARow => {}
         Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => producer(world, chance)?.thaw()?,
         Fault::ConsumerKill | Fault::ConsumerStop => consumer(world, chance)?.start()?,
         Fault::ConsumersKillAll => world.consumers.all().iter().try_for_each(|consumer| consumer.start())?,
@@ -117,11 +125,11 @@ pub async fn end(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn producer(world: &World<'_>, chance: u64) -> anyhow::Result<std::sync::Arc<crate::servers::Worker>> {
+fn producer(world: &World<'_>, chance: u64) -> anyhow::Result<Arc<Worker>> {
     world.producers.first(world.exchanges.len(), chance).context("there is no producer")
 }
 
-fn consumer(world: &World<'_>, chance: u64) -> anyhow::Result<std::sync::Arc<crate::servers::Worker>> {
+fn consumer(world: &World<'_>, chance: u64) -> anyhow::Result<Arc<Worker>> {
     world.consumers.first(world.consumers_at_start, chance).context("there is no consumer")
 }
 
@@ -139,6 +147,7 @@ fn proxies<'w>(world: &'w World<'_>, fault: Fault, chance: u64) -> Vec<&'w Proxy
         Fault::KafkaOneRefused => vec![&world.lane.brokers[(chance % 3) as usize]],
         Fault::KafkaReset
         | Fault::KafkaAllRefused
+        | Fault::KafkaAwayLong
         | Fault::KafkaSlow
         | Fault::KafkaNoAnswers
         | Fault::KafkaNoRequests
@@ -181,6 +190,7 @@ fn trouble(fault: Fault) -> Trouble {
     match fault {
         Fault::KafkaOneRefused
         | Fault::KafkaAllRefused
+        | Fault::KafkaAwayLong
         | Fault::ExchangeRefused
         | Fault::OneOfTwoProducersCutOff
         | Fault::RegistryRefused => Trouble { door: Door::Refused, ..none() },
@@ -276,6 +286,18 @@ async fn storm(world: &World<'_>, lasts: Duration) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(300)).await;
         member.start()?;
         round += 1;
+    }
+    Ok(())
+}
+
+/// Killed soon after each start, and alive at the end: whatever it was just doing, it was doing that half.
+async fn kills(worker: &Worker, lasts: Duration, chance: u64) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + lasts;
+    let mut dice = Dice::new(chance);
+    while tokio::time::Instant::now() < until {
+        worker.kill()?;
+        worker.start()?;
+        tokio::time::sleep(Duration::from_millis(100 + dice.below(1_200) as u64)).await;
     }
     Ok(())
 }
