@@ -8,11 +8,12 @@ use anyhow::Context as _;
 
 use super::fault::Fault;
 use super::schedule::{Dice, Planned};
+use super::stage::revive;
 use super::world::{LATENESS_MS, PARTITIONS, World};
 use crate::exchange::{self as market, CutHow, GarbageKind, NewTrade, RestFault, TradeFrame};
 use crate::judge::Gap;
 use crate::proxy::{Door, End, Flow, Proxy, Trouble};
-use crate::servers::Worker;
+use crate::servers::{State, Worker};
 
 /// Rows that one ms of the unfillable gap has: more than two pages.
 const UNFILLABLE_ROWS: usize = 1_100;
@@ -22,13 +23,13 @@ pub async fn begin(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
     let Planned { fault, lasts, chance, .. } = *planned;
     match fault {
         Fault::ProducerKill | Fault::OneOfTwoProducersKill => producer(world, chance)?.kill()?,
-        Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => producer(world, chance)?.freeze()?,
+        Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => freeze(&*producer(world, chance)?)?,
         Fault::ProducerStop => producer(world, chance)?.stop().await?,
         Fault::ConsumerKill => consumer(world, chance)?.kill()?,
         Fault::ConsumersKillAll => {
             world.consumers.all().iter().try_for_each(|consumer| consumer.kill())?;
         }
-        Fault::ConsumerZombie => consumer(world, chance)?.freeze()?,
+        Fault::ConsumerZombie => freeze(&*consumer(world, chance)?)?,
         Fault::ConsumerStop => consumer(world, chance)?.stop().await?,
         Fault::Scale => {
             world.start_consumer()?;
@@ -89,10 +90,10 @@ pub async fn end(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
         | Fault::Poison
         | Fault::ProducerKillsInARow
         | Fault::ConsumerKillsInARow => {}
-        Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => producer(world, chance)?.thaw()?,
+        Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => revive(&*producer(world, chance)?)?,
         Fault::ConsumerKill | Fault::ConsumerStop => consumer(world, chance)?.start()?,
         Fault::ConsumersKillAll => world.consumers.all().iter().try_for_each(|consumer| consumer.start())?,
-        Fault::ConsumerZombie => consumer(world, chance)?.thaw()?,
+        Fault::ConsumerZombie => revive(&*consumer(world, chance)?)?,
         Fault::Scale => {
             let all = world.consumers.all();
             all[0].stop().await?;
@@ -121,6 +122,14 @@ pub async fn end(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
                 proxy.heal();
             }
         }
+    }
+    Ok(())
+}
+
+/// Another fault may have killed it already.
+fn freeze(worker: &Worker) -> anyhow::Result<()> {
+    if worker.state() == State::Running {
+        worker.freeze()?;
     }
     Ok(())
 }
@@ -345,7 +354,8 @@ async fn unfillable(world: &World<'_>) -> anyhow::Result<()> {
     world.sim.resume_clock();
     let gap = Gap {
         symbol: Some(symbol.to_owned()),
-        from_ms: at_ms,
+        // A window is open for the lateness after its end; those that are open when a gap comes are given up.
+        from_ms: at_ms - LATENESS_MS,
         to_ms: at_ms + 1,
         why: "more trades in one ms than two pages of history".to_owned(),
     };
