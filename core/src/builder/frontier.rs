@@ -122,6 +122,16 @@ impl Frontier {
         self.seen.map(|seen| seen.ms - self.lateness_ms)
     }
 
+    /// The largest time without a hole before it (ms).
+    pub fn seen_ms(&self) -> Option<i64> {
+        self.seen.map(|seen| seen.ms)
+    }
+
+    /// Whether a checkpoint says of the record at `offset` that its windows are given up.
+    pub fn is_given_up(&self, offset: i64) -> bool {
+        self.by == Limit::NextRecord && offset < self.told_until
+    }
+
     /// Whether the log covers a window from its start on.
     pub fn covers(&self, window_start_ms: i64) -> bool {
         window_start_ms >= self.from_ms

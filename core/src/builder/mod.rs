@@ -8,6 +8,8 @@
 //! - A window that the log does not cover from its start is never final. (`uncovered_windows_are_incomplete`)
 //! - What one producer missed and another saw is no gap. (`coverage_is_the_union_of_the_producers`)
 //! - A trade whose window is final changes nothing. (`late_trade_is_not_in_its_candle`)
+//! - Windows of a symbol that nothing comes for are given up after a day.
+//!   (`a_delisted_symbol_does_not_hold_the_others_log_for_ever`)
 //! - A builder restored from a [`Checkpoint`] behaves like one that read the whole log.
 //!   (`restored_builder_behaves_like_one_that_read_the_whole_log`)
 
@@ -28,6 +30,11 @@ use crate::{
     trade::Trade,
 };
 
+/// Windows that nothing comes for are kept for this long (ms of the other symbols' time), and their own length.
+const GIVE_UP_MS: i64 = 86_400_000;
+/// How often (ms) it is looked for them.
+const SWEEP_MS: i64 = 3_600_000;
+
 /// Builds the candles of the symbols of one partition.
 #[derive(Debug)]
 pub struct Builder {
@@ -39,6 +46,8 @@ pub struct Builder {
     /// How far a symbol is covered that is met for the first time before `head`.
     rereading: Rereading,
     symbols: Vec<SymbolState>,
+    /// When a trade comes up to this (ms), it is looked for symbols that nothing comes for any more.
+    sweep_at_ms: i64,
     by_symbol: HashMap<Symbol, usize>,
 }
 
@@ -84,7 +93,15 @@ impl Builder {
     /// A builder without a past, which starts to read at offset `origin`.
     pub fn new(settings: Settings, origin: i64) -> Self {
         let (symbols, by_symbol) = (Vec::new(), HashMap::new());
-        Self { settings, origin, head: origin, rereading: Rereading::FromOrigin, symbols, by_symbol }
+        Self {
+            settings,
+            origin,
+            head: origin,
+            rereading: Rereading::FromOrigin,
+            symbols,
+            sweep_at_ms: i64::MIN,
+            by_symbol,
+        }
     }
 
     /// A builder that is to read the log from [`Builder::start_offset`] of this checkpoint, and says nothing until
@@ -131,6 +148,9 @@ impl Builder {
         closed: impl FnMut(Closed<'_>),
     ) -> Option<TradeOutcome> {
         let silent = offset < self.head;
+        if trade.time_ms >= self.sweep_at_ms && !silent {
+            self.sweep(trade.time_ms);
+        }
         let first = self.first_frontier(silent, trade.time_ms);
         let state = self.state(symbol, first)?;
         let outcome = state.add(exchange, trade, offset);
@@ -215,6 +235,24 @@ impl Builder {
                     checkpoint.reread = offset;
                 }
                 _ => return checkpoint,
+            }
+        }
+    }
+
+    /// Gives up the open windows of symbols that have been behind most others for a day and more: those of a symbol
+    /// that was delisted, or has moved to another partition, would keep the log from being left behind for ever.
+    #[cold]
+    fn sweep(&mut self, now_ms: i64) {
+        self.sweep_at_ms = now_ms.saturating_add(SWEEP_MS);
+        let longest_ms = self.settings.intervals.iter().map(|i| i.length_ms()).max().unwrap_or(0);
+        let mut seen: Vec<i64> = self.symbols.iter().filter_map(SymbolState::seen_ms).collect();
+        seen.sort_unstable();
+        // The middle one: a few trades with absurd times decide nothing.
+        let Some(&middle_ms) = seen.get(seen.len().saturating_sub(1) / 2) else { return };
+        let behind_ms = middle_ms.saturating_sub(longest_ms).saturating_sub(GIVE_UP_MS);
+        for state in &mut self.symbols {
+            if state.open_trades() > 0 && state.seen_ms().is_some_and(|seen_ms| seen_ms < behind_ms) {
+                state.give_up();
             }
         }
     }

@@ -105,7 +105,23 @@ impl SymbolState {
         self.frontier.lose();
     }
 
+    /// Largest time (ms) that the log shows of this symbol.
+    pub(super) fn seen_ms(&self) -> Option<i64> {
+        self.frontier.seen_ms()
+    }
+
+    /// Forgets open windows that nothing has come for: as if the records were gone.
+    pub(super) fn give_up(&mut self) {
+        self.series.iter_mut().for_each(|series| series.windows.clear());
+        self.ids = Ids::default();
+        self.next_close_ms = i64::MAX;
+        self.frontier.lose();
+    }
+
     pub(super) fn add(&mut self, exchange: &str, trade: &Trade, offset: i64) -> TradeOutcome {
+        if self.frontier.is_given_up(offset) {
+            return TradeOutcome::Late;
+        }
         let watermark_ms = self.watermark_ms().unwrap_or(i64::MIN);
         let late = self.series.iter().filter(|s| s.is_final(trade.time_ms, watermark_ms)).count();
         if late == self.series.len() {

@@ -399,6 +399,42 @@ fn more_producers_than_are_told_apart_are_no_reason_to_believe_them() {
 }
 
 #[test]
+fn a_delisted_symbol_does_not_hold_the_others_log_for_ever() {
+    const HOUR_MS: i64 = 3_600_000;
+    let settings = settings(&["1h"]);
+    let hours = |from: i64, to: i64| {
+        (from..to).flat_map(move |hour| {
+            ["tBTCUSD", "tETHUSD", "tLTCUSD"]
+                .map(|symbol| Record::Trade(symbol, trade(hour, hour * HOUR_MS + 1_000, 1.0, 1.0)))
+        })
+    };
+    let mut log = vec![Record::From("tXRPUSD", 0), Record::Trade("tXRPUSD", trade(1, 1_000, 1.0, 1.0))];
+    log.extend(hours(0, 24));
+    let mut builder = Builder::new(settings.clone(), 0);
+    let mut rows = Vec::new();
+    let mut offset = 0;
+    for record in &log {
+        feed(&mut builder, offset, record, &mut rows);
+        offset += 1;
+    }
+    assert_eq!(builder.checkpoint(offset).reread, 1, "it may come back");
+    log.extend(hours(24, 29));
+    for record in &log[offset as usize..] {
+        feed(&mut builder, offset, record, &mut rows);
+        offset += 1;
+    }
+    assert!(builder.checkpoint(offset).reread > 70, "it did not");
+    log.push(Record::Trade("tXRPUSD", trade(2, 29 * HOUR_MS + 2_000, 1.0, 1.0)));
+    log.push(Record::Trade("tXRPUSD", trade(3, 30 * HOUR_MS + 2_000, 1.0, 1.0)));
+    log.push(Record::Until("tXRPUSD", 32 * HOUR_MS));
+    let xrp = |rows: &[Row]| -> Vec<(i64, bool)> {
+        rows.iter().filter(|row| row.0 == "tXRPUSD").map(|row| (row.2 / HOUR_MS, row.3)).collect()
+    };
+    assert_eq!(xrp(&run(&settings, &log)), [(29, false), (30, true)], "what it missed is not made up");
+    assert_eq!(xrp(&resumed(&settings, &log, &[offset as usize])), [(29, false), (30, true)]);
+}
+
+#[test]
 fn lost_records_make_a_gap_and_never_lower_a_watermark() {
     let settings = settings(&["1m"]);
     let mut first = Builder::new(settings.clone(), 0);

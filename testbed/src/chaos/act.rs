@@ -1,17 +1,19 @@
 //! A planned fault in, the deed out: how each fault begins and how it ends.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::fault::Fault;
 use super::schedule::{Dice, Planned};
+use super::stage::revive;
 use super::world::{LATENESS_MS, PARTITIONS, World};
 use crate::exchange::{self as market, CutHow, GarbageKind, NewTrade, RestFault, TradeFrame};
 use crate::judge::Gap;
 use crate::proxy::{Door, End, Flow, Proxy, Trouble};
+use crate::servers::{State, Worker};
 
 /// Rows that one ms of the unfillable gap has: more than two pages.
 const UNFILLABLE_ROWS: usize = 1_100;
@@ -21,19 +23,21 @@ pub async fn begin(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
     let Planned { fault, lasts, chance, .. } = *planned;
     match fault {
         Fault::ProducerKill | Fault::OneOfTwoProducersKill => producer(world, chance)?.kill()?,
-        Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => producer(world, chance)?.freeze()?,
+        Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => freeze(&*producer(world, chance)?)?,
         Fault::ProducerStop => producer(world, chance)?.stop().await?,
         Fault::ConsumerKill => consumer(world, chance)?.kill()?,
         Fault::ConsumersKillAll => {
             world.consumers.all().iter().try_for_each(|consumer| consumer.kill())?;
         }
-        Fault::ConsumerZombie => consumer(world, chance)?.freeze()?,
+        Fault::ConsumerZombie => freeze(&*consumer(world, chance)?)?,
         Fault::ConsumerStop => consumer(world, chance)?.stop().await?,
         Fault::Scale => {
             world.start_consumer()?;
             world.start_consumer()?;
         }
         Fault::RebalanceStorm => storm(world, lasts).await?,
+        Fault::ProducerKillsInARow => kills(&*producer(world, chance)?, lasts, chance).await?,
+        Fault::ConsumerKillsInARow => kills(&*consumer(world, chance)?, lasts, chance).await?,
         Fault::OffsetsReset | Fault::RecordsDeleted => {
             for consumer in world.consumers.all() {
                 consumer.stop().await?;
@@ -80,11 +84,16 @@ pub async fn end(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
     match fault {
         Fault::ProducerKill | Fault::ProducerStop => producer(world, chance)?.start()?,
         // It is the other one's turn for good.
-        Fault::OneOfTwoProducersKill | Fault::RebalanceStorm | Fault::TopicGrows | Fault::Poison => {}
-        Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => producer(world, chance)?.thaw()?,
+        Fault::OneOfTwoProducersKill
+        | Fault::RebalanceStorm
+        | Fault::TopicGrows
+        | Fault::Poison
+        | Fault::ProducerKillsInARow
+        | Fault::ConsumerKillsInARow => {}
+        Fault::ProducerFreeze | Fault::OneOfTwoProducersFreeze => revive(&*producer(world, chance)?)?,
         Fault::ConsumerKill | Fault::ConsumerStop => consumer(world, chance)?.start()?,
         Fault::ConsumersKillAll => world.consumers.all().iter().try_for_each(|consumer| consumer.start())?,
-        Fault::ConsumerZombie => consumer(world, chance)?.thaw()?,
+        Fault::ConsumerZombie => revive(&*consumer(world, chance)?)?,
         Fault::Scale => {
             let all = world.consumers.all();
             all[0].stop().await?;
@@ -117,11 +126,19 @@ pub async fn end(world: &World<'_>, planned: &Planned) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn producer(world: &World<'_>, chance: u64) -> anyhow::Result<std::sync::Arc<crate::servers::Worker>> {
+/// Another fault may have killed it already.
+fn freeze(worker: &Worker) -> anyhow::Result<()> {
+    if worker.state() == State::Running {
+        worker.freeze()?;
+    }
+    Ok(())
+}
+
+fn producer(world: &World<'_>, chance: u64) -> anyhow::Result<Arc<Worker>> {
     world.producers.first(world.exchanges.len(), chance).context("there is no producer")
 }
 
-fn consumer(world: &World<'_>, chance: u64) -> anyhow::Result<std::sync::Arc<crate::servers::Worker>> {
+fn consumer(world: &World<'_>, chance: u64) -> anyhow::Result<Arc<Worker>> {
     world.consumers.first(world.consumers_at_start, chance).context("there is no consumer")
 }
 
@@ -139,6 +156,7 @@ fn proxies<'w>(world: &'w World<'_>, fault: Fault, chance: u64) -> Vec<&'w Proxy
         Fault::KafkaOneRefused => vec![&world.lane.brokers[(chance % 3) as usize]],
         Fault::KafkaReset
         | Fault::KafkaAllRefused
+        | Fault::KafkaAwayLong
         | Fault::KafkaSlow
         | Fault::KafkaNoAnswers
         | Fault::KafkaNoRequests
@@ -181,6 +199,7 @@ fn trouble(fault: Fault) -> Trouble {
     match fault {
         Fault::KafkaOneRefused
         | Fault::KafkaAllRefused
+        | Fault::KafkaAwayLong
         | Fault::ExchangeRefused
         | Fault::OneOfTwoProducersCutOff
         | Fault::RegistryRefused => Trouble { door: Door::Refused, ..none() },
@@ -280,6 +299,18 @@ async fn storm(world: &World<'_>, lasts: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Killed soon after each start, and alive at the end: whatever it was just doing, it was doing that half.
+async fn kills(worker: &Worker, lasts: Duration, chance: u64) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + lasts;
+    let mut dice = Dice::new(chance);
+    while tokio::time::Instant::now() < until {
+        worker.kill()?;
+        worker.start()?;
+        tokio::time::sleep(Duration::from_millis(100 + dice.below(1_200) as u64)).await;
+    }
+    Ok(())
+}
+
 async fn poison(world: &World<'_>, chance: u64) -> anyhow::Result<()> {
     let mut dice = Dice::new(chance);
     let mut noise = |bytes: usize| -> Vec<u8> { (0..bytes).map(|_| dice.number() as u8 | 1).collect() };
@@ -323,7 +354,8 @@ async fn unfillable(world: &World<'_>) -> anyhow::Result<()> {
     world.sim.resume_clock();
     let gap = Gap {
         symbol: Some(symbol.to_owned()),
-        from_ms: at_ms,
+        // A window is open for the lateness after its end; those that are open when a gap comes are given up.
+        from_ms: at_ms - LATENESS_MS,
         to_ms: at_ms + 1,
         why: "more trades in one ms than two pages of history".to_owned(),
     };

@@ -20,6 +20,10 @@ pub enum Fault {
     OneOfTwoProducersCutOff,
     /// SIGKILL of a consumer, started again later.
     ConsumerKill,
+    /// SIGKILL of a producer again and again, each time a little later.
+    ProducerKillsInARow,
+    /// SIGKILL of a consumer again and again, each time a little later.
+    ConsumerKillsInARow,
     /// SIGKILL of all consumers at once, started again later.
     ConsumersKillAll,
     /// SIGSTOP of a consumer beyond its session's timeout, SIGCONT later: a zombie.
@@ -44,6 +48,8 @@ pub enum Fault {
     KafkaOneRefused,
     /// No broker can be reached by the workers.
     KafkaAllRefused,
+    /// No broker can be reached for longer than a session of the group: every member is expelled.
+    KafkaAwayLong,
     /// Brokers answer late and slowly.
     KafkaSlow,
     /// Requests reach the brokers, answers do not come back.
@@ -160,6 +166,9 @@ pub const ALL: &[(Fault, &str)] = &[
     (Fault::ExchangeMaintenance, "exchange-maintenance"),
     (Fault::ExchangeBadHistory, "exchange-bad-history"),
     (Fault::ExchangeUnfillable, "exchange-unfillable"),
+    (Fault::ProducerKillsInARow, "producer-kills-in-a-row"),
+    (Fault::ConsumerKillsInARow, "consumer-kills-in-a-row"),
+    (Fault::KafkaAwayLong, "kafka-away-long"),
 ];
 
 impl Fault {
@@ -176,27 +185,25 @@ impl Fault {
 
     /// It may come beside another fault: it needs nothing that another one takes away.
     pub fn combines(self) -> bool {
-        use Fault::{
-            ConsumersKillAll, ExchangeUnfillable, OffsetsReset, OneOfTwoProducersCutOff,
-            OneOfTwoProducersFreeze, OneOfTwoProducersKill, RebalanceStorm, RecordsDeleted, Registry500,
-            RegistryRefused, Scale, TopicGrows,
-        };
-        !self.is_exclusive()
-            && !matches!(
-                self,
-                OneOfTwoProducersKill
-                    | OneOfTwoProducersFreeze
-                    | OneOfTwoProducersCutOff
-                    | OffsetsReset
-                    | RecordsDeleted
-                    | ExchangeUnfillable
-                    | TopicGrows
-                    | ConsumersKillAll
-                    | RegistryRefused
-                    | Registry500
-                    | Scale
-                    | RebalanceStorm
-            )
+        let needs_all_for_itself = matches!(
+            self,
+            Self::OneOfTwoProducersKill
+                | Self::OneOfTwoProducersFreeze
+                | Self::OneOfTwoProducersCutOff
+                | Self::ProducerKillsInARow
+                | Self::ConsumerKillsInARow
+                | Self::ConsumersKillAll
+                | Self::Scale
+                | Self::RebalanceStorm
+                | Self::OffsetsReset
+                | Self::RecordsDeleted
+                | Self::TopicGrows
+                | Self::KafkaAwayLong
+                | Self::RegistryRefused
+                | Self::Registry500
+                | Self::ExchangeUnfillable
+        );
+        !self.is_exclusive() && !needs_all_for_itself
     }
 
     /// Both cannot be on at once: one starts consumers that the other needs to be gone, or removes what it injected.
@@ -214,6 +221,16 @@ impl Fault {
         matches!(self, OneOfTwoProducersCutOff | OneOfTwoProducersFreeze | OneOfTwoProducersKill)
     }
 
+    /// Trading that it needs to be seen in, if more than usual.
+    pub fn needs_trading(self) -> Duration {
+        match self {
+            // Producers look for more partitions every 30 s.
+            Self::TopicGrows => Duration::from_secs(42),
+            Self::KafkaAwayLong => Duration::from_secs(26),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// How long it lasts: least and most.
     pub fn lasts(self) -> (Duration, Duration) {
         let (least, most) = match self {
@@ -222,7 +239,11 @@ impl Fault {
             // Beyond the broker's session of 6 s.
             Self::BrokerFreeze => (3_000, 9_000),
             Self::BrokersKillAll | Self::BrokersKillTwo => (3_000, 5_000),
-            Self::Scale | Self::RebalanceStorm => (5_000, 7_000),
+            Self::Scale | Self::RebalanceStorm | Self::ProducerKillsInARow | Self::ConsumerKillsInARow => {
+                (5_000, 7_000)
+            }
+            // Beyond the workers' session of 15 s.
+            Self::KafkaAwayLong => (16_500, 19_000),
             Self::ExchangeMaintenance => (1_500, 3_000),
             _ => (800, 4_000),
         };

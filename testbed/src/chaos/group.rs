@@ -15,8 +15,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-/// Limit of one call, and of its repetitions.
-const CALL: Duration = Duration::from_secs(20);
+/// Limit of one call.
+const CALL: Duration = Duration::from_secs(5);
+/// Limit of its repetitions: the next leader may be elected meanwhile.
+const INSIST: Duration = Duration::from_secs(40);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -40,7 +42,7 @@ impl Admin {
         let (admin, begun) = (self.clone(), Instant::now());
         let insist = move || loop {
             match act(&admin) {
-                Err(_) if begun.elapsed() < CALL => std::thread::sleep(PAUSE),
+                Err(_) if begun.elapsed() < INSIST => std::thread::sleep(PAUSE),
                 result => return result,
             }
         };
@@ -136,7 +138,7 @@ impl Admin {
                 let record = BaseRecord::to(&admin.topic).partition(0).key("tBTCUSD").payload(value);
                 producer.send(record).map_err(|(error, _)| error).context("append a foreign record")?;
             }
-            producer.flush(CALL).context("append foreign records")
+            producer.flush(INSIST).context("append foreign records")
         };
         tokio::task::spawn_blocking(append).await?
     }

@@ -8,8 +8,6 @@ use super::fault::{ALL, Fault};
 
 /// Trading goes on so long after all workers are ready.
 pub const TRADING: Duration = Duration::from_secs(12);
-/// Trading of a run whose topic grows: producers look for more partitions every 30 s.
-const GROWTH: Duration = Duration::from_secs(42);
 /// No fault begins later than this.
 const FAULTS_UNTIL: Duration = Duration::from_secs(6);
 
@@ -89,13 +87,10 @@ impl Schedule {
             producers: if about.needs_two_producers() { 2 } else { 1 },
             consumers: 1 + dice.below(3),
             assignor: ASSIGNORS[dice.below(ASSIGNORS.len())],
-            trading,
+            trading: trading.max(about.needs_trading()),
             faults: Vec::new(),
             about,
         };
-        if about == Fault::TopicGrows {
-            schedule.trading = schedule.trading.max(GROWTH);
-        }
         if about == Fault::ConsumerZombie {
             // Only there a session is shorter than a run; and somebody has to take over.
             schedule.assignor = "Broker";

@@ -11,8 +11,10 @@ use crate::judge;
 use crate::pipeline::{Pipeline, eventually};
 use crate::whole::connect;
 
-const SYMBOLS: [&str; 4] = ["tBTCUSD", "tETHUSD", "tAVAX:USD", "tLTCUSD"];
-const START_MS: i64 = 1_767_225_600_000;
+/// Of each market here.
+pub const SYMBOLS: [&str; 4] = ["tBTCUSD", "tETHUSD", "tAVAX:USD", "tLTCUSD"];
+/// When each market begins.
+pub const START_MS: i64 = 1_767_225_600_000;
 const SPEED: f64 = 6.0;
 
 /// A market and its minutes.
@@ -77,7 +79,7 @@ async fn incomplete(pipeline: &Pipeline<'_>, from_ms: i64) -> Vec<String> {
 async fn one_of_two_producers_is_killed_frozen_and_cut_off_and_no_candle_suffers() {
     let bed = shared::lease().await.unwrap();
     let mut pipeline = Pipeline::new(&bed, "hot-hot", 3, &SYMBOLS).await;
-    let market = Market::start(14, 6.0).await;
+    let market = Market::start(11, 6.0).await;
     connect(&mut pipeline, &market.sim, "candles: {intervals: [1m]}\nproducer: {backfill: 5m}\n");
     let first = pipeline.worker("producer", "producer-1").await;
     let second = pipeline.worker("producer", "producer-2").await;
@@ -89,15 +91,15 @@ async fn one_of_two_producers_is_killed_frozen_and_cut_off_and_no_candle_suffers
     market.until(4).await;
     first.start().unwrap();
     first.wait_ready().await.unwrap();
-    // Frozen for two minutes, then woken with what its sockets held. The history has none of these minutes.
+    // Frozen for nearly two minutes, then woken with what its sockets held. The history has none of these minutes.
     second.freeze().unwrap();
     let frozen_ms = market.sim.clock_ms();
-    market.until(7).await;
+    market.until(6).await;
     let hole =
         Fault::HistoryHole { symbol: None, start_ms: frozen_ms - 30_000, end_ms: market.sim.clock_ms() };
     market.sim.fault(&hole).unwrap();
     second.thaw().unwrap();
-    market.until(8).await;
+    market.until(7).await;
     // Cut off, with no history for anybody. The other one has never been away.
     let conn = market.sim.connections().iter().map(|conn| conn.conn).max();
     let (kind, for_ms) = (RestFault::Http500, Some(120_000));
@@ -119,7 +121,7 @@ async fn one_of_two_producers_is_killed_frozen_and_cut_off_and_no_candle_suffers
 async fn symbols_that_move_to_another_partition_keep_exact_candles() {
     let bed = shared::lease().await.unwrap();
     let mut pipeline = Pipeline::new(&bed, "grows", 2, &SYMBOLS).await;
-    let market = Market::start(16, 6.0).await;
+    let market = Market::start(10, 6.0).await;
     // Longer than the backfill: a moved symbol's open windows are filled from their start all the same.
     connect(
         &mut pipeline,
@@ -130,11 +132,10 @@ async fn symbols_that_move_to_another_partition_keep_exact_candles() {
         [pipeline.worker("consumer", "consumer-1").await, pipeline.worker("consumer", "consumer-2").await];
     let first = pipeline.worker("producer", "producer-1").await;
     let second = pipeline.worker("producer", "producer-2").await;
-    market.until(3).await;
-    bed.kafka.add_partitions("grows", 5).await.unwrap();
-    // One producer learns of it while it runs, the other one when it starts again.
+    market.until(1).await;
+    // One producer learns of it when it starts again, the other one while it runs.
     second.kill().unwrap();
-    market.until(5).await;
+    bed.kafka.add_partitions("grows", 5).await.unwrap();
     second.start().unwrap();
     let from_ms = START_MS;
     market.expect_exact(&pipeline, 1, from_ms).await;

@@ -57,6 +57,8 @@ pub struct Partition {
     last: Option<LastRecord>,
     /// The record that stands at its offset if this is the log of the commit.
     expected: Option<LastRecord>,
+    /// Doubts about that are settled for good.
+    trusted: bool,
     /// Records before this offset are read for the sake of `expected` only.
     rebuild_from: i64,
 }
@@ -72,6 +74,7 @@ impl Partition {
             resumed_from: String::new(),
             last: None,
             expected: None,
+            trusted: false,
             rebuild_from: start,
         }
     }
@@ -90,9 +93,16 @@ impl Partition {
         }
     }
 
-    /// The record before the next one.
-    pub fn last(&self) -> Option<LastRecord> {
-        self.last
+    /// The record before the next one, by which the log can be told from another. `None` where that is being done, or
+    /// is settled.
+    pub fn to_verify(&self) -> Option<LastRecord> {
+        self.last.filter(|_| self.expected.is_none() && !self.trusted)
+    }
+
+    /// The next look at the record that is expected settles all doubts: clocks that were set back would raise the same
+    /// one for ever.
+    pub fn trust(&mut self) {
+        self.trusted = true;
     }
 
     /// Takes note of a record that is about to be handled. False: this log is another one than that of the commit.

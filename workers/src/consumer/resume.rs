@@ -156,18 +156,33 @@ impl Intake {
     pub(super) fn out_of_range(&mut self, consumer: &GroupConsumer) {
         let mut moved = Vec::new();
         for number in self.owned() {
-            let call = || consumer.fetch_watermarks(&self.topic, number, BROKER_CALL);
-            let Some((low, high)) = self.insist("read the ends of the partitions", call) else { return };
-            let Some(partition) = self.partitions.get(&number) else { continue };
-            if !(low..=high).contains(&partition.next()) {
-                let (head, metadata) = partition.checkpoint();
-                let partition = self.resume(number, Offset::Offset(head), &metadata, (low, high), low);
-                self.partitions.insert(number, partition);
-                self.commits.forget(number);
+            let Some((low, high)) = self.ends(consumer, number) else { return };
+            let in_range = |partition: &Partition| (low..=high).contains(&partition.next());
+            if !self.partitions.get(&number).is_none_or(in_range) {
+                self.resume_anew(number, (low, high));
                 moved.push(number);
             }
         }
-        if let Err(error) = self.read_from_next(consumer, &moved) {
+        self.read_on(consumer, &moved);
+    }
+
+    /// As if the partition had just been assigned, with what could be committed now.
+    fn resume_anew(&mut self, number: i32, (low, high): (i64, i64)) {
+        let Some(partition) = self.partitions.get(&number) else { return };
+        let (head, metadata) = partition.checkpoint();
+        let partition = self.resume(number, Offset::Offset(head), &metadata, (low, high), low);
+        self.partitions.insert(number, partition);
+        self.commits.forget(number);
+    }
+
+    fn ends(&self, consumer: &GroupConsumer, number: i32) -> Option<(i64, i64)> {
+        self.insist("read the ends of the partitions", || {
+            consumer.fetch_watermarks(&self.topic, number, BROKER_CALL)
+        })
+    }
+
+    fn read_on(&self, consumer: &GroupConsumer, moved: &[i32]) {
+        if let Err(error) = self.read_from_next(consumer, moved) {
             tracing::warn!(%error, partitions = ?moved, "cannot go to where the log begins");
         }
     }
@@ -177,35 +192,48 @@ impl Intake {
         if self.last_identity_check.elapsed() < IDENTITY_INTERVAL {
             return;
         }
+        let mut doubtful = Vec::new();
         for number in self.owned() {
-            let Some(last) = self.partitions.get(&number).and_then(Partition::last) else { continue };
+            let Some(last) = self.partitions.get(&number).and_then(Partition::to_verify) else { continue };
             // Another time will do where a broker does not answer.
-            let Ok((low, newer)) = self.first_newer(consumer, number, last.timestamp_ms) else { break };
-            if is_another_log(last, low, newer) {
-                self.replaced.push(number);
+            let Ok((ends, newer)) = self.first_newer(consumer, number, last.timestamp_ms) else { break };
+            if may_be_another_log(last, ends.0, newer) {
+                tracing::warn!(
+                    partition = number,
+                    offset = last.offset,
+                    "is this still the same topic? reading the last record again"
+                );
+                self.resume_anew(number, ends);
+                self.partitions.get_mut(&number).into_iter().for_each(Partition::trust);
+                doubtful.push(number);
             }
         }
+        self.read_on(consumer, &doubtful);
         self.last_identity_check = Instant::now();
     }
 
-    /// Start of a partition, and its first record that was published after a time.
-    fn first_newer(&self, consumer: &GroupConsumer, number: i32, time_ms: i64) -> KafkaResult<(i64, Offset)> {
+    /// Ends of a partition, and its first record that was published after a time.
+    fn first_newer(
+        &self,
+        consumer: &GroupConsumer,
+        number: i32,
+        time_ms: i64,
+    ) -> KafkaResult<((i64, i64), Offset)> {
         let mut times = TopicPartitionList::with_capacity(1);
         times.add_partition_offset(&self.topic, number, Offset::Offset(time_ms + 1))?;
         let found = consumer.offsets_for_times(times, IDENTITY_CALL)?;
-        let (low, _) = consumer.fetch_watermarks(&self.topic, number, IDENTITY_CALL)?;
+        let ends = consumer.fetch_watermarks(&self.topic, number, IDENTITY_CALL)?;
         let elements = found.elements();
         let newer =
             elements.first().map_or(Ok(Offset::End), |found| found.error().map(|()| found.offset()))?;
-        Ok((low, newer))
+        Ok((ends, newer))
     }
 
     /// Reads partitions from their start whose log is another one than before.
     pub(super) fn start_over(&mut self, consumer: &GroupConsumer) {
         let replaced = std::mem::take(&mut self.replaced);
         for &number in &replaced {
-            let call = || consumer.fetch_watermarks(&self.topic, number, BROKER_CALL);
-            let Some((low, high)) = self.insist("read the ends of the partitions", call) else { return };
+            let Some((low, high)) = self.ends(consumer, number) else { return };
             tracing::error!(
                 partition = number,
                 start = low,
@@ -215,15 +243,13 @@ impl Intake {
             self.partitions.insert(number, partition);
             self.commits.forget(number);
         }
-        if let Err(error) = self.read_from_next(consumer, &replaced) {
-            tracing::warn!(%error, partitions = ?replaced, "cannot go to where the log begins");
-        }
+        self.read_on(consumer, &replaced);
     }
 }
 
-/// Whether a log that starts at `low` is not the one that held `last`: its first record is newer, though it stands
-/// before `last` or in its place. Records are published in order of time, but for the clocks of two producers.
-fn is_another_log(last: LastRecord, low: i64, first_newer: Offset) -> bool {
+/// Whether a log that starts at `low` may not be the one that held `last`: its first record is newer, though it stands
+/// before `last` or in its place. Records are published in order of time, but for clocks that differ or are set back.
+fn may_be_another_log(last: LastRecord, low: i64, first_newer: Offset) -> bool {
     first_newer == Offset::Offset(low) && low <= last.offset
 }
 
@@ -232,13 +258,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_whose_first_record_is_newer_than_the_last_read_is_another() {
+    fn a_log_whose_first_record_is_newer_than_the_last_read_is_doubtful() {
         let last = LastRecord { offset: 70, timestamp_ms: 5 };
-        assert!(is_another_log(last, 0, Offset::Offset(0)));
-        assert!(is_another_log(LastRecord { offset: 0, ..last }, 0, Offset::Offset(0)));
-        assert!(!is_another_log(last, 0, Offset::Offset(71)), "goes on");
-        assert!(!is_another_log(last, 0, Offset::End), "nothing new");
-        assert!(!is_another_log(last, 0, Offset::Offset(69)), "clocks differ");
-        assert!(!is_another_log(last, 90, Offset::Offset(90)), "retention has overtaken");
+        assert!(may_be_another_log(last, 0, Offset::Offset(0)));
+        assert!(may_be_another_log(LastRecord { offset: 0, ..last }, 0, Offset::Offset(0)));
+        assert!(!may_be_another_log(last, 0, Offset::Offset(71)), "goes on");
+        assert!(!may_be_another_log(last, 0, Offset::End), "nothing new");
+        assert!(!may_be_another_log(last, 0, Offset::Offset(69)), "clocks differ");
+        assert!(!may_be_another_log(last, 90, Offset::Offset(90)), "retention has overtaken");
     }
 }

@@ -142,6 +142,22 @@ async fn a_registry_that_is_down_at_the_start_holds_the_data_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_no_registry_makes_no_dead_letters() {
+    let mut world = World::new().await;
+    world.registry_url = Some(world.influxdb.url());
+    world.golden_trades();
+    let consumer = world.consumer();
+    consumer.unready_because(&["registry: schema registry", "check schemaRegistry.url"]).await;
+    assert!((consumer.metric("candles_consumer_dead_letters_total").await).abs() < 0.1);
+    consumer.stop().await;
+    assert!(world.committed(PARTITION).0.unwrap_or(0) <= 1, "no trade is passed over");
+    world.registry_url = None;
+    let consumer = world.consumer();
+    world.expect_golden().await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_goes_down_later_does_not_matter_to_known_schemas() {
     let world = World::new().await;
     world.mark(PARTITION, golden::SYMBOL, "from", golden::START_MS);
