@@ -2,7 +2,7 @@
 # Cargo builds into CARGO_TARGET_DIR where it is set. CANDLES_CACHE names the folder for the real servers
 # (default: candles in the XDG cache home), CANDLES_RUN_DIR the one for logs and data of runs.
 .DEFAULT_GOAL := help
-.PHONY: help lint test e2e demo bench instructions install-servers deny clean clean-servers
+.PHONY: help lint test e2e chaos chaos-planted demo bench instructions install-servers deny clean clean-servers
 
 CARGO ?= cargo
 E2E = --test servers --test e2e
@@ -21,6 +21,7 @@ lint: ## Formatting and clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings $(IN_TESTS)
 	$(CARGO) clippy --locked --package candles-testbed $(E2E) -- -D warnings $(IN_TESTS)
 	$(CARGO) clippy --locked --package candles-cli $(E2E_CLI) -- -D warnings $(IN_TESTS)
+	$(CARGO) clippy --locked --package candles-workers --features planted-bugs --lib --bins -- -D warnings
 
 test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 	$(CARGO) test --workspace --locked
@@ -29,6 +30,18 @@ test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 e2e: binaries install-servers ## The same behaviours on the real servers
 	$(CARGO) test --locked --package candles-testbed $(E2E) -- --test-threads=2
 	$(CARGO) test --locked --package candles-cli $(E2E_CLI) -- --test-threads=2
+
+# One seed is one schedule: see docs/chaos.md.
+CHAOS_ARGS = $(if $(CHAOS_RUNS),--runs $(CHAOS_RUNS)) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED)) \
+    $(if $(CHAOS_ONLY),--only $(CHAOS_ONLY)) $(if $(CHAOS_SECONDS),--seconds $(CHAOS_SECONDS))
+CHAOS = $(CARGO) run --quiet --locked --package candles-testbed --bin chaos --
+chaos: binaries install-servers ## Break everything while it works, judge every candle (CHAOS_RUNS=200, CHAOS_SEED=7, CHAOS_ONLY=broker-kill)
+	$(CHAOS) $(CHAOS_ARGS) $(ARGS)
+
+# A binary of its own beside the workers, which stay as they are.
+chaos-planted: binaries install-servers ## Judge the judge: workers with planted bugs, each must be seen
+	$(CARGO) build --locked --package candles-workers --features planted-bugs --bin planted
+	$(CHAOS) --planted
 
 demo: ## A whole pipeline in one process, in the browser and here, until Ctrl-C (ARGS="--real" for real servers)
 	$(CARGO) build --quiet --locked --package candles-cli $(if $(findstring --real,$(ARGS)),--package candles-workers) --bins

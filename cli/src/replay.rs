@@ -13,7 +13,7 @@ use candles_core::candle::CandleValues;
 use candles_core::checkpoint::{Checkpoint, Settings};
 use candles_core::config::PipelineConfig;
 use candles_core::interval::Interval;
-use candles_core::mark::Mark;
+use candles_core::mark::Signed;
 use candles_workers::registry::{Registry, RegistryError};
 use candles_workers::runtime::chain;
 use rdkafka::Message as _;
@@ -142,7 +142,7 @@ impl Replay {
         let Some(value) = message.payload() else {
             let headers = message.headers();
             let pairs = headers.iter().flat_map(|headers| headers.iter());
-            let mark = Mark::from_headers(pairs.map(|h| (h.key, h.value.unwrap_or_default())));
+            let mark = Signed::from_headers(pairs.map(|h| (h.key, h.value.unwrap_or_default())));
             let symbol = message.key().and_then(|key| std::str::from_utf8(key).ok());
             if let (Ok(mark), Some(symbol)) = (mark, symbol.filter(|symbol| self.symbols.contains(*symbol))) {
                 builder.mark(offset, symbol, mark, closed);
@@ -231,7 +231,7 @@ mod tests {
             vec![partition(0, 5, 90), partition(1, 0, 90), partition(2, 0, 90), partition(3, 7, 90)];
         let topic = Topic { name: "t".to_owned(), internal: false, partitions };
         let positions = [
-            position(0, Some(50), "c1;2;40;0;1m;"),
+            position(0, Some(50), "c2;2;40;;0;1m;"),
             position(1, Some(50), "c1;20;40;0;1m;"),
             position(2, None, ""),
             position(3, Some(7), "somebody else's"),

@@ -97,6 +97,17 @@ struct Refusal {
     problem: Problem,
 }
 
+/// Fuzz target: any answer, read as each of those that a registry gives.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz_answer(data: &[u8]) {
+    let _ = serde_json::from_slice::<Registered>(data).map(|answer| answer.id);
+    let _ = serde_json::from_slice::<Problem>(data).map(|problem| problem.message.len());
+    if let Ok(Schema { schema }) = serde_json::from_slice(data) {
+        let _ = candles_core::avro::TradeSchema::parse(&schema);
+        let _ = candles_core::avro::check_evolution(&schema, candles_core::avro::TRADE_SCHEMA_JSON);
+    }
+}
+
 impl Registry {
     /// Reads the CA file, if there is one; connects on the first request.
     pub fn new(config: &SchemaRegistryConfig) -> anyhow::Result<Self> {
