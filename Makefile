@@ -5,7 +5,7 @@
 .PHONY: help lint test e2e chaos chaos-planted demo bench instructions install-servers deny clean clean-servers
 
 CARGO ?= cargo
-E2E = --test servers --test e2e
+E2E = --test servers --test e2e --test operator
 # `candlectl` on the same servers, and its pages in headless Chromium.
 E2E_CLI = --test real --test browser
 TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
@@ -20,8 +20,8 @@ lint: ## Formatting and clippy, warnings denied
 	$(CARGO) clippy --workspace --lib --bins --locked -- -D warnings
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings $(IN_TESTS)
 	$(CARGO) clippy --locked --package candles-testbed $(E2E) -- -D warnings $(IN_TESTS)
-	$(CARGO) clippy --locked --package candles-cli $(E2E_CLI) -- -D warnings $(IN_TESTS)
 	$(CARGO) clippy --locked --package candles-workers --features planted-bugs --lib --bins -- -D warnings
+	$(CARGO) clippy --locked --package candles-cli $(E2E_CLI) -- -D warnings $(IN_TESTS)
 
 test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 	$(CARGO) test --workspace --locked
@@ -47,10 +47,10 @@ demo: ## A whole pipeline in one process, in the browser and here, until Ctrl-C 
 	$(CARGO) build --quiet --locked --package candles-cli $(if $(findstring --real,$(ARGS)),--package candles-workers) --bins
 	@$(CARGO) run --quiet --locked --package candles-cli --bin candlectl -- demo $(ARGS)
 
-bench: install-servers ## Speed, memory and latency of the workers on the real servers: prints, asserts nothing (minutes)
-	$(CARGO) build --release --locked --package candles-workers --bins
+bench: install-servers ## Speed, memory and latency of workers and operator on the real servers: prints, asserts nothing (half an hour)
+	$(CARGO) build --release --locked --package candles-workers --package candles-operator --bins
 	$(CARGO) bench --locked --package candles-workers --bench producer --bench consumer
-	$(CARGO) bench --locked --package candles-testbed --bench pipeline
+	$(CARGO) bench --locked --package candles-testbed --bench pipeline --bench operator
 
 # Needs valgrind. The difference of two counts is the work itself, without start and end.
 INSTRUCTIONS = produce:parse produce:encode produce:all consume:decode consume:aggregate consume:all

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Runs the real servers: three Kafka brokers, two schema registries, InfluxDB.
+/// Runs the real servers: three Kafka brokers, two schema registries, InfluxDB, a Kubernetes control plane.
 ///
 /// Environment: CANDLES_CACHE names the folder for what is built once (default: candles in the XDG cache home);
 /// CANDLES_RUN_DIR names the folder for logs and data of runs (default: in the temporary folder).
@@ -34,8 +34,11 @@ enum Command {
     },
     /// Remove everything that was installed, and the kept folders of ended runs
     Clean,
-    /// Start all servers, print their addresses, run until Ctrl-C; takes commands on standard input
+    /// Start the servers of the data path, print their addresses, run until Ctrl-C; takes commands on standard input
     Up {
+        /// Start a Kubernetes control plane too: etcd, API server, controller manager, scheduler
+        #[arg(long)]
+        kubernetes: bool,
         /// Print the addresses as JSON
         #[arg(long)]
         json: bool,
@@ -56,7 +59,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Target {
-    /// broker-1, broker-2, broker-3, apicurio, axonops or influxdb
+    /// broker-1 to broker-3, apicurio, axonops, influxdb, etcd, kube-apiserver, kube-controller-manager,
+    /// kube-scheduler
     server: String,
 }
 
@@ -65,7 +69,7 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Install { names } => install_all(&names).await.map(|()| ExitCode::SUCCESS),
         Command::Clean => clean().map(|()| ExitCode::SUCCESS),
-        Command::Up { json } => up(json).await.map(|()| ExitCode::SUCCESS),
+        Command::Up { kubernetes, json } => up(kubernetes, json).await.map(|()| ExitCode::SUCCESS),
         Command::Status => ask("status".to_owned()).await,
         Command::Kill(target) => ask(format!("kill {}", target.server)).await,
         Command::Freeze(target) => ask(format!("freeze {}", target.server)).await,
@@ -105,10 +109,10 @@ fn signals() -> Result<(Signal, Signal), Error> {
     both.map_err(|source| Error::Io { action: "take over SIGINT and SIGTERM".to_owned(), source })
 }
 
-async fn up(json: bool) -> Result<(), Error> {
+async fn up(kubernetes: bool, json: bool) -> Result<(), Error> {
     let (mut interrupt, mut terminate) = signals()?;
     let testbed = tokio::select! {
-        started = Testbed::builder("up").start() => Arc::new(started?),
+        started = Testbed::builder("up").kubernetes(kubernetes).start() => Arc::new(started?),
         // Not by returning: that would wait for a build that is under way.
         _ = interrupt.recv() => std::process::exit(130),
         _ = terminate.recv() => std::process::exit(143),
@@ -153,7 +157,7 @@ fn print_addresses(testbed: &Testbed, json: bool) {
     }
     for (part, value) in addresses.as_object().into_iter().flatten().filter(|(_, value)| value.is_object()) {
         for (name, value) in value.as_object().into_iter().flatten() {
-            println!("{part:<9} {name:<21} {}", value.as_str().unwrap_or_default());
+            println!("{part:<10} {name:<21} {}", value.as_str().unwrap_or_default());
         }
     }
     print!("{}", control::status(testbed));

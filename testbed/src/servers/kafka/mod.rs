@@ -14,13 +14,13 @@ use std::time::Duration;
 
 pub use admin::Partition;
 pub use config::{Login, Options};
-pub use tool::{Output, Tool};
 
 use super::error::{Error, Result};
 use super::pki::Pki;
 use super::ports::{self, PortLease};
 use super::rundir::RunDir;
 use super::server::{Plan, Probe, Server};
+pub use super::tool::{Output, Tool};
 use admin::Admin;
 use config::BrokerPorts;
 use java::Java;
@@ -69,7 +69,7 @@ impl Cluster {
         let ports = numbers.chunks(BrokerPorts::COUNT + options.lanes.len()).map(of_broker).collect();
         let login =
             Login { user: options.user.clone(), password: options.password.clone(), ca_pem: pki.ca.clone() };
-        let tools = ToolBox { java: java.clone(), run: run.clone() };
+        let tools = ToolBox::new(java.clone(), run)?;
         let mut cluster = Self { brokers: Vec::new(), ports, pki, login, tools, _leases: leases };
         for id in 1..=cluster.ports.len() {
             let broker = cluster.prepare(id, options)?;
