@@ -17,13 +17,14 @@ use candles_core::mark::Signed;
 use candles_workers::registry::{Registry, RegistryError};
 use candles_workers::runtime::chain;
 use rdkafka::Message as _;
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use tokio::runtime::Handle;
 
 use crate::kafka::groups::Position;
 use crate::kafka::topics::Topic;
 use crate::kafka::{CALL, Cluster, Offsets};
-use crate::output::tell;
+use crate::output::tell_in_place;
 
 /// Symbol and interval.
 pub type Series = (String, Interval);
@@ -106,11 +107,17 @@ pub fn replay(
                 }
                 progress.advance();
             }
+            // The last offsets may be those of a transaction's markers, which are no records.
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                left.remove(&partition);
+            }
             Some(Err(error)) if quiet_since.elapsed() > CALL => {
                 return Err(cluster.failed_of(&consumer, &error));
             }
-            // The last offsets may be those of a transaction's markers, which are no records.
-            None if quiet_since.elapsed() > 2 * CALL => break,
+            // A part of the topic must not pass for the whole.
+            None if quiet_since.elapsed() > 2 * CALL => {
+                bail!("topic {}: no records came for {} s; try again", topic.name, 2 * CALL.as_secs())
+            }
             Some(Err(_)) | None => {}
         }
     }
@@ -190,17 +197,13 @@ impl Progress {
         if self.told.elapsed() > Duration::from_millis(500) && std::io::stderr().is_terminal() {
             (self.told, self.shown) = (Instant::now(), true);
             let share = self.done * 100 / self.total.max(1);
-            tell(format_args!(
-                "\x1b[{}A\r\x1b[Kreading the topic: {share} % of {} records",
-                u8::from(self.done > 0),
-                self.total
-            ));
+            tell_in_place(format_args!("reading the topic: {share} % of {} records", self.total));
         }
     }
 
     fn end(&self) {
         if self.shown {
-            tell(format_args!("\x1b[1A\r\x1b[Kread {} records", self.done));
+            tell_in_place(format_args!("read {} records\n", self.done));
         }
     }
 }
