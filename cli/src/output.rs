@@ -41,6 +41,11 @@ pub fn tell(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Draws over the last line of standard error, which must be a terminal.
+pub fn tell_in_place(text: impl Display) {
+    let _ = write!(io::stderr(), "\r\x1b[K{text}");
+}
+
 /// Whether standard output is a terminal that may be coloured.
 pub fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

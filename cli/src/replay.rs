@@ -13,17 +13,18 @@ use candles_core::candle::CandleValues;
 use candles_core::checkpoint::{Checkpoint, Settings};
 use candles_core::config::PipelineConfig;
 use candles_core::interval::Interval;
-use candles_core::mark::Mark;
+use candles_core::mark::Signed;
 use candles_workers::registry::{Registry, RegistryError};
 use candles_workers::runtime::chain;
 use rdkafka::Message as _;
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use tokio::runtime::Handle;
 
 use crate::kafka::groups::Position;
 use crate::kafka::topics::Topic;
 use crate::kafka::{CALL, Cluster, Offsets};
-use crate::output::tell;
+use crate::output::tell_in_place;
 
 /// Symbol and interval.
 pub type Series = (String, Interval);
@@ -106,11 +107,17 @@ pub fn replay(
                 }
                 progress.advance();
             }
+            // The last offsets may be those of a transaction's markers, which are no records.
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                left.remove(&partition);
+            }
             Some(Err(error)) if quiet_since.elapsed() > CALL => {
                 return Err(cluster.failed_of(&consumer, &error));
             }
-            // The last offsets may be those of a transaction's markers, which are no records.
-            None if quiet_since.elapsed() > 2 * CALL => break,
+            // A part of the topic must not pass for the whole.
+            None if quiet_since.elapsed() > 2 * CALL => {
+                bail!("topic {}: no records came for {} s; try again", topic.name, 2 * CALL.as_secs())
+            }
             Some(Err(_)) | None => {}
         }
     }
@@ -142,7 +149,7 @@ impl Replay {
         let Some(value) = message.payload() else {
             let headers = message.headers();
             let pairs = headers.iter().flat_map(|headers| headers.iter());
-            let mark = Mark::from_headers(pairs.map(|h| (h.key, h.value.unwrap_or_default())));
+            let mark = Signed::from_headers(pairs.map(|h| (h.key, h.value.unwrap_or_default())));
             let symbol = message.key().and_then(|key| std::str::from_utf8(key).ok());
             if let (Ok(mark), Some(symbol)) = (mark, symbol.filter(|symbol| self.symbols.contains(*symbol))) {
                 builder.mark(offset, symbol, mark, closed);
@@ -190,17 +197,13 @@ impl Progress {
         if self.told.elapsed() > Duration::from_millis(500) && std::io::stderr().is_terminal() {
             (self.told, self.shown) = (Instant::now(), true);
             let share = self.done * 100 / self.total.max(1);
-            tell(format_args!(
-                "\x1b[{}A\r\x1b[Kreading the topic: {share} % of {} records",
-                u8::from(self.done > 0),
-                self.total
-            ));
+            tell_in_place(format_args!("reading the topic: {share} % of {} records", self.total));
         }
     }
 
     fn end(&self) {
         if self.shown {
-            tell(format_args!("\x1b[1A\r\x1b[Kread {} records", self.done));
+            tell_in_place(format_args!("read {} records\n", self.done));
         }
     }
 }
@@ -231,7 +234,7 @@ mod tests {
             vec![partition(0, 5, 90), partition(1, 0, 90), partition(2, 0, 90), partition(3, 7, 90)];
         let topic = Topic { name: "t".to_owned(), internal: false, partitions };
         let positions = [
-            position(0, Some(50), "c1;2;40;0;1m;"),
+            position(0, Some(50), "c2;2;40;;0;1m;"),
             position(1, Some(50), "c1;20;40;0;1m;"),
             position(2, None, ""),
             position(3, Some(7), "somebody else's"),

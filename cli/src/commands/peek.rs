@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use candles_workers::registry::Registry;
 use clap::Args;
 use serde_json::json;
@@ -94,7 +95,10 @@ fn read(
                 }
             }
             // The last offsets may be those of a transaction's markers, which are no records.
-            Read::Nothing if !arguments.follow && quiet_since.elapsed() > CALL => break,
+            Read::End(partition) => left.retain(|&(of, _)| of != partition),
+            Read::Nothing if !arguments.follow && quiet_since.elapsed() > 2 * CALL => {
+                bail!("topic {name}: no records came for {} s; try again", 2 * CALL.as_secs())
+            }
             Read::Nothing => {}
             Read::Problem(problem) => tell(format_args!("kafka: {}", clean(&problem))),
         }

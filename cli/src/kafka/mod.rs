@@ -93,6 +93,7 @@ impl Cluster {
             .settings
             .clone()
             .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "4096")
             .create_with_context(LastWords::default())?;

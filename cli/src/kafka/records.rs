@@ -104,6 +104,8 @@ struct Schemas {
 pub enum Read {
     /// A record.
     Record(Record),
+    /// There is nothing more in this partition for now.
+    End(i32),
     /// Nothing for a while.
     Nothing,
     /// The client said something is wrong; it goes on by itself.
@@ -140,7 +142,8 @@ impl Reader {
     /// The next record, or nothing after `wait`. Not to be called from an asynchronous task.
     pub fn next(&mut self, wait: Duration) -> Read {
         match self.consumer.poll(wait) {
-            None | Some(Err(KafkaError::PartitionEOF(_))) => Read::Nothing,
+            None => Read::Nothing,
+            Some(Err(KafkaError::PartitionEOF(partition))) => Read::End(partition),
             // Of no use here, so not needed.
             Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::GroupAuthorizationFailed))) => {
                 Read::Nothing

@@ -181,7 +181,7 @@ fn follow(mut reader: Reader, sender: &Sender) {
                         skipped += 1;
                     }
                 }
-                Read::Nothing => {}
+                Read::Nothing | Read::End(_) => {}
                 Read::Problem(problem) => {
                     sender.send("problem", &json!({ "part": "Kafka", "problem": problem }));
                 }
