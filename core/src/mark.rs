@@ -151,11 +151,8 @@ mod tests {
         for mark in [Mark::Until(1_570_752_000_000), Mark::From(1_570_752_000_001)] {
             let (name, value) = mark.header();
             assert_eq!(Mark::from_headers([("trace", &b"x"[..]), (name, value.as_bytes())]), Ok(mark));
-            let signed = Signed {
-                mark,
-                producer: Some(ProducerId::new(0xbeef)),
-                since_ms: Some(1_570_751_990_000),
-            };
+            let signed =
+                Signed { mark, producer: Some(ProducerId::new(0xbeef)), since_ms: Some(1_570_751_990_000) };
             let headers: Vec<(&str, String)> = signed.headers().collect();
             let read = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
             assert_eq!(Signed::from_headers(read), Ok(signed));

@@ -476,7 +476,8 @@ async fn rows_of_history_that_are_no_trades_are_dead_letters() {
     producer.wait_metric("candles_producer_trades_published_total", 60.0).await;
     producer.stop().await;
     let dead = bed.log("trades-dlq", 1).await;
-    let row = |entry: &Entry| matches!(&entry.content, Content::Other(raw) if raw.starts_with(b"history row"));
+    let row =
+        |entry: &Entry| matches!(&entry.content, Content::Other(raw) if raw.starts_with(b"history row"));
     assert!(dead.iter().any(row), "{dead:?}");
 }
 

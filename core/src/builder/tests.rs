@@ -339,7 +339,8 @@ fn at(id: i64, ms: i64) -> Record {
 #[test]
 fn coverage_is_the_union_of_the_producers() {
     // 1 misses 70..130 s for good, 2 does not.
-    let behind = [from(1, 0), resumes(2, 0, 0), at(1, 10_000), at(2, 69_000), at(3, 150_000), from(1, 130_000)];
+    let behind =
+        [from(1, 0), resumes(2, 0, 0), at(1, 10_000), at(2, 69_000), at(3, 150_000), from(1, 130_000)];
     let log = [&behind[..], &[at(4, 200_000)]].concat();
     assert_eq!(minutes(&log), [(0, true), (1, true), (2, true)], "2 was there already");
 

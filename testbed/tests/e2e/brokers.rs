@@ -4,7 +4,7 @@ use candles_testbed::servers::{Worker, shared};
 
 use crate::consumer_faults::says;
 use crate::pipeline::Pipeline;
-use crate::two_producers::{Market, SYMBOLS, START_MS};
+use crate::two_producers::{Market, START_MS, SYMBOLS};
 use crate::whole::connect;
 
 #[tokio::test]

@@ -158,7 +158,8 @@ async fn a_topic_that_is_made_again_and_is_longer_than_before_is_read_from_its_s
     // While the consumer runs, and too fast for it to see the topic missing.
     consumer.freeze().unwrap();
     bed.kafka.delete_topic("longer").await.unwrap();
-    eventually("partitions", 0, async || bed.kafka.partitions("longer").await.unwrap_or_default().len()).await;
+    eventually("partitions", 0, async || bed.kafka.partitions("longer").await.unwrap_or_default().len())
+        .await;
     bed.kafka.create_topic("longer", 2, 3, &[]).await.unwrap();
     let client = OtherClient::new(&pipeline).await;
     client.mark(PARTITION, golden::SYMBOL, "from", golden::START_MS);

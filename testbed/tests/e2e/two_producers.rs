@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use candles_testbed::exchange::{ClockMode, CutHow, Fault, Limits, RestFault, SimConfig, Simulator, TruthQuery};
+use candles_testbed::exchange::{
+    ClockMode, CutHow, Fault, Limits, RestFault, SimConfig, Simulator, TruthQuery,
+};
 use candles_testbed::servers::{Worker, shared};
 
 use crate::judge;
@@ -93,7 +95,8 @@ async fn one_of_two_producers_is_killed_frozen_and_cut_off_and_no_candle_suffers
     second.freeze().unwrap();
     let frozen_ms = market.sim.clock_ms();
     market.until(6).await;
-    let hole = Fault::HistoryHole { symbol: None, start_ms: frozen_ms - 30_000, end_ms: market.sim.clock_ms() };
+    let hole =
+        Fault::HistoryHole { symbol: None, start_ms: frozen_ms - 30_000, end_ms: market.sim.clock_ms() };
     market.sim.fault(&hole).unwrap();
     second.thaw().unwrap();
     market.until(7).await;
@@ -120,7 +123,11 @@ async fn symbols_that_move_to_another_partition_keep_exact_candles() {
     let mut pipeline = Pipeline::new(&bed, "grows", 2, &SYMBOLS).await;
     let market = Market::start(10, 6.0).await;
     // Longer than the backfill: a moved symbol's open windows are filled from their start all the same.
-    connect(&mut pipeline, &market.sim, "candles: {intervals: [1m, 5m]}\nproducer: {backfill: 2m}\nconsumer: {offsetReset: Latest}\n");
+    connect(
+        &mut pipeline,
+        &market.sim,
+        "candles: {intervals: [1m, 5m]}\nproducer: {backfill: 2m}\nconsumer: {offsetReset: Latest}\n",
+    );
     let consumers: [Worker; 2] =
         [pipeline.worker("consumer", "consumer-1").await, pipeline.worker("consumer", "consumer-2").await];
     let first = pipeline.worker("producer", "producer-1").await;

@@ -15,7 +15,9 @@ use rdkafka::{
 
 use super::{
     intake::Intake,
-    limits::{FETCH_BYTES_MAX, METADATA_REFRESH, POLL_INTERVAL_MAX, PREFETCH_KIB, PREFETCH_RECORDS, SESSION_TIMEOUT},
+    limits::{
+        FETCH_BYTES_MAX, METADATA_REFRESH, POLL_INTERVAL_MAX, PREFETCH_KIB, PREFETCH_RECORDS, SESSION_TIMEOUT,
+    },
     metrics::{Metrics, PartitionLabel},
 };
 use crate::{kafka, runtime::health::Health};

@@ -14,9 +14,7 @@ use candles_core::{
     config::OffsetReset,
 };
 use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::Consumer as _,
-    error::KafkaResult,
+    Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaResult, metadata::MetadataTopic,
     topic_partition_list::TopicPartitionListElem,
 };
 
@@ -40,14 +38,14 @@ impl Intake {
             committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
             Ok(committed)
         })?;
-        let from_the_end = self.from_the_end(consumer, &committed)?;
+        let at_the_end = self.starts_at_the_end(consumer, &committed)?;
         let mut starts = TopicPartitionList::with_capacity(list.count());
         for element in committed.elements() {
             let number = element.partition();
             let (low, high) = self.insist("read the ends of the partitions", || {
                 consumer.fetch_watermarks(&self.topic, number, BROKER_CALL)
             })?;
-            let reset = if from_the_end { high } else { low };
+            let reset = if at_the_end { high } else { low };
             let partition = self.resume(number, element.offset(), element.metadata(), (low, high), reset);
             // A valid offset is never refused.
             let _ = starts.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()));
@@ -59,17 +57,20 @@ impl Intake {
 
     /// Whether partitions without a committed offset are read from their ends: by `offsetReset: Latest`, and only in a
     /// group without a past. Else they are new, and their first records are nobody's past. `None`: going down.
-    fn from_the_end(&self, consumer: &GroupConsumer, committed: &TopicPartitionList) -> Option<bool> {
+    fn starts_at_the_end(&self, consumer: &GroupConsumer, committed: &TopicPartitionList) -> Option<bool> {
         let is_committed = |list: &TopicPartitionList| {
             list.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_)))
         };
-        if self.offset_reset == OffsetReset::Earliest || is_committed(committed) || !self.partitions.is_empty() {
+        if self.offset_reset == OffsetReset::Earliest
+            || is_committed(committed)
+            || !self.partitions.is_empty()
+        {
             return Some(false);
         }
         let all = self.insist("read committed offsets", || {
             let metadata = consumer.fetch_metadata(Some(&self.topic), BROKER_CALL)?;
             let mut all = TopicPartitionList::new();
-            for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
                 all.add_partition(&self.topic, partition.id());
             }
             let all = consumer.committed_offsets(all, BROKER_CALL)?;
@@ -197,7 +198,11 @@ impl Intake {
             // Another time will do where a broker does not answer.
             let Ok((ends, newer)) = self.first_newer(consumer, number, last.timestamp_ms) else { break };
             if may_be_another_log(last, ends.0, newer) {
-                tracing::warn!(partition = number, offset = last.offset, "is this still the same topic? reading the last record again");
+                tracing::warn!(
+                    partition = number,
+                    offset = last.offset,
+                    "is this still the same topic? reading the last record again"
+                );
                 self.resume_anew(number, ends);
                 self.partitions.get_mut(&number).into_iter().for_each(Partition::trust);
                 doubtful.push(number);
@@ -219,7 +224,8 @@ impl Intake {
         let found = consumer.offsets_for_times(times, IDENTITY_CALL)?;
         let ends = consumer.fetch_watermarks(&self.topic, number, IDENTITY_CALL)?;
         let elements = found.elements();
-        let newer = elements.first().map_or(Ok(Offset::End), |found| found.error().map(|()| found.offset()))?;
+        let newer =
+            elements.first().map_or(Ok(Offset::End), |found| found.error().map(|()| found.offset()))?;
         Ok((ends, newer))
     }
 
@@ -228,7 +234,11 @@ impl Intake {
         let replaced = std::mem::take(&mut self.replaced);
         for &number in &replaced {
             let Some((low, high)) = self.ends(consumer, number) else { return };
-            tracing::error!(partition = number, start = low, "topic was made anew; reading it from its start");
+            tracing::error!(
+                partition = number,
+                start = low,
+                "topic was made anew; reading it from its start"
+            );
             let partition = Partition::new(Builder::new(self.settings.clone(), low), low, low, high);
             self.partitions.insert(number, partition);
             self.commits.forget(number);

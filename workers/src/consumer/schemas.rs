@@ -16,7 +16,7 @@ use std::{
 use candles_core::avro::TradeSchema;
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use super::limits::{SCHEMAS_FETCHED_MAX, SCHEMAS_MAX, SCHEMA_REQUESTS_MAX, UNKNOWN_SCHEMA_AGE};
+use super::limits::{SCHEMA_REQUESTS_MAX, SCHEMAS_FETCHED_MAX, SCHEMAS_MAX, UNKNOWN_SCHEMA_AGE};
 use crate::{
     registry::{Registry, RegistryError},
     runtime::{backoff::Backoff, chain, health::Health},

@@ -81,7 +81,8 @@ fn parse(
     let full = rows.len() >= usize::from(rows_max);
     let received_us =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-    let mut page = Page { trades: Vec::with_capacity(rows.len()), full, invalid: Vec::new(), more_invalid: 0 };
+    let mut page =
+        Page { trades: Vec::with_capacity(rows.len()), full, invalid: Vec::new(), more_invalid: 0 };
     for row in rows {
         match checked(row, server_ms, received_us) {
             Ok(trade) => page.trades.push(trade),

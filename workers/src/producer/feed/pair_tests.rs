@@ -223,7 +223,9 @@ fn a_gap_of_one_is_none_and_a_gap_of_both_is_one() {
         (0..20).for_each(|_| pair.play(Act::Trade(1_000)));
         each(&mut pair, Step::Interrupt);
         (0..20).for_each(|_| pair.play(Act::Trade(1_000)));
-        pair.producers.iter_mut().for_each(|producer| assert!(OUTAGE_MAX > Duration::ZERO && producer.delivered > 0));
+        pair.producers
+            .iter_mut()
+            .for_each(|producer| assert!(OUTAGE_MAX > Duration::ZERO && producer.delivered > 0));
         each(&mut pair, Step::Subscribe);
         each(&mut pair, Step::GiveUp);
         (0..20).for_each(|_| pair.play(Act::Trade(1_000)));
