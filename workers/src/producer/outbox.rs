@@ -3,7 +3,7 @@
 //! A first record goes at once; what comes before its acknowledgement goes together after it (Nagle's rule). The
 //! client's own `linger.ms` cannot do that: it delays the first record too, and an idempotent client sends one request
 //! per partition at a time and polls without a pause from the moment that the next records have waited longer than
-//! `linger.ms` for the answer (`rd_kafka_toppar_producer_serve`, librdkafka 2.12): half a core at 20,000 trades/s.
+//! `linger.ms` for the answer (rd_kafka_toppar_producer_serve of librdkafka 2.12): half a core at 20,000 trades/s.
 //! One burst on its way also keeps the order of a partition where the client is not idempotent (acks 0 and 1).
 
 use std::{sync::Arc, time::Instant};
