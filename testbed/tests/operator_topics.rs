@@ -81,7 +81,8 @@ async fn topics_are_made_changed_and_deleted_as_asked_and_no_more() {
     assert!(matches!(fewer, KafkaError::Refused { refusal: Refusal::Other, .. }), "{fewer}");
 
     // Somebody else's key, then ours: each stays when the other changes.
-    let change = |key: &str, value: Option<&str>| BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
+    let change =
+        |key: &str, value: Option<&str>| BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
     clusters.alter(&address, name, &change("compression.type", Some("lz4"))).await.unwrap();
     clusters.alter(&address, name, &change("retention.ms", Some("1000000"))).await.unwrap();
     let altered = eventually(&clusters, &address, name, |live| {
@@ -92,7 +93,10 @@ async fn topics_are_made_changed_and_deleted_as_asked_and_no_more() {
     assert_eq!(set(&altered, "compression.type"), Some("lz4"));
     assert_eq!(set(&altered, "min.insync.replicas"), Some("2"));
     clusters.alter(&address, name, &change("retention.ms", None)).await.unwrap();
-    eventually(&clusters, &address, name, |live| live.is_some_and(|live| set(live, "retention.ms").is_none())).await;
+    eventually(&clusters, &address, name, |live| {
+        live.is_some_and(|live| set(live, "retention.ms").is_none())
+    })
+    .await;
     let refused = clusters.alter(&address, name, &change("no.such.key", Some("1"))).await.unwrap_err();
     let KafkaError::Refused { refusal: Refusal::Policy, text } = refused else { panic!("{refused}") };
     assert!(text.contains("no.such.key"), "the broker's own words: {text}");
@@ -124,7 +128,11 @@ async fn lag_is_what_the_group_has_not_committed() {
     let address = plain(&bed.kafka.bootstrap());
     let (name, group) = ("operator-lag", "operator-lag-group");
     bed.kafka.create_topic(name, 2, 3, &[("min.insync.replicas", "2")]).await.unwrap();
-    assert_eq!(clusters.lag(&address, name, group, 2).await.unwrap(), None, "nothing committed: unknown, not 0");
+    assert_eq!(
+        clusters.lag(&address, name, group, 2).await.unwrap(),
+        None,
+        "nothing committed: unknown, not 0"
+    );
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bed.kafka.bootstrap()).set("group.id", group);
     let producer: BaseProducer = config.create().unwrap();

@@ -101,8 +101,9 @@ fn broken_promises(path: &Path, text: &str) -> Vec<String> {
     };
     let tell = |word| format!("{}: there is no `{word}`", path.display());
     // Metrics have long names too.
-    let is_metric =
-        |word: &str| ["producer", "consumer", "operator"].iter().any(|of| word.starts_with(&format!("candles_{of}_")));
+    let is_metric = |word: &str| {
+        ["producer", "consumer", "operator"].iter().any(|of| word.starts_with(&format!("candles_{of}_")))
+    };
     let long = text
         .split('`')
         .filter(|word| is_test_name(word) && word.matches('_').count() >= 4 && !is_metric(word));
