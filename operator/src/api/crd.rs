@@ -13,7 +13,7 @@ pub fn crd() -> CustomResourceDefinition {
     let mut crd = CandlePipeline::crd();
     for version in &mut crd.spec.versions {
         if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-            without_nulls(root);
+            tidy(root);
             root.x_kubernetes_validations =
                 serde_json::from_value(json!([rules::name_leaves_room_for_suffixes()])).ok();
             default_observed_generation(root);
@@ -30,20 +30,25 @@ pub fn crd_yaml() -> anyhow::Result<String> {
 }
 
 /// Optional means that a field may be absent. With `nullable` a written null would be kept, and neither be defaulted
-/// nor be absent for the rules; without it the API server drops nulls first.
-fn without_nulls(schema: &mut JSONSchemaProps) {
+/// nor be absent for the rules; without it the API server drops nulls first. Lines of comments are those of the source:
+/// `kubectl explain` has its own.
+fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    if let Some(description) = &mut schema.description {
+        let paragraphs = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+        *description = paragraphs.collect::<Vec<_>>().join("\n\n");
+    }
     if let Some(choices) = &mut schema.enum_ {
         choices.retain(|choice| !choice.0.is_null());
     }
-    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(without_nulls);
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(tidy);
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => without_nulls(items),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(without_nulls),
+        Some(JSONSchemaPropsOrArray::Schema(items)) => tidy(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(tidy),
         None => {}
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        without_nulls(values);
+        tidy(values);
     }
 }
 
