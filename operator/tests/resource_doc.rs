@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use candles_operator::api::crd;
+use candles_operator::api::{crd, rules};
 use serde_json::Value;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/resource.md");
@@ -41,6 +41,25 @@ fn kind(schema: &Value, name: &str) -> String {
     }
 }
 
+/// What a pattern allows, for people.
+fn words(pattern: &str) -> &'static str {
+    const WORDS: &[(&str, &str)] = &[
+        (rules::DURATION_PATTERN, "a whole number and ms, s, m, h or d"),
+        (rules::LABEL_VALUE_PATTERN, "letters, digits, `-`, `_` and `.`, letters or digits at its ends"),
+        (rules::POINT_NAME_PATTERN, "one line, no backslash, neither `_` nor `#` at its start"),
+        (rules::PRINTABLE_PATTERN, "one line"),
+        (r"^[A-Za-z0-9._-]+$", "letters, digits, `.`, `_` and `-`"),
+        (r"^[1-9][0-9]{0,6}[smhdw]$", "a whole number and s, m, h, d or w"),
+        (r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "small letters, digits, `-` and `.`"),
+        (
+            r"^t([A-Z0-9]{6}|[A-Z0-9]+:[A-Z0-9]+)$",
+            "`t` and two currencies in capitals, with a colon if one has more than three letters",
+        ),
+    ];
+    let known = WORDS.iter().find(|(known, _)| *known == pattern);
+    known.unwrap_or_else(|| panic!("say in words what {pattern} allows")).1
+}
+
 /// Bounds, then what the rules say.
 fn limits(schema: &Value) -> String {
     let mut limits = Vec::new();
@@ -57,7 +76,7 @@ fn limits(schema: &Value) -> String {
     for (of, what) in [(schema, ""), (&schema["items"], "each "), (&schema["additionalProperties"], "each ")]
     {
         if let Some(pattern) = of["pattern"].as_str() {
-            limits.push(format!("{what}`{pattern}`"));
+            limits.push(format!("{what}{}", words(pattern)));
         }
     }
     let rules = schema["x-kubernetes-validations"].as_array();

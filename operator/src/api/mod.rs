@@ -44,6 +44,7 @@ pub use self::{
 ///
 /// The operator owns the topic, a producer and a group of consumers. `kubectl wait --for=condition=Ready` waits until
 /// all of it works; `kubectl scale --replicas` scales the consumers.
+#[allow(clippy::duplicated_attributes, reason = "columns have types and priorities in common")]
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "candles.dev",

@@ -14,8 +14,9 @@ use crate::validate::TOPIC_SETTINGS;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
-    /// True where the value is allowed.
-    rule: String,
+    /// CEL that is true where the value is allowed.
+    #[serde(rename = "rule")]
+    allowed: String,
     /// What the user reads.
     message: String,
     /// The same with the value in it; where that has a line break, the API server takes `message`.
@@ -30,9 +31,9 @@ pub struct Rule {
 }
 
 impl Rule {
-    fn new(rule: impl Into<String>, message: impl Into<String>) -> Self {
-        let (rule, message) = (rule.into(), message.into());
-        Self { rule, message, message_expression: None, reason: None, field_path: None }
+    fn new(allowed: impl Into<String>, message: impl Into<String>) -> Self {
+        let (allowed, message) = (allowed.into(), message.into());
+        Self { allowed, message, message_expression: None, reason: None, field_path: None }
     }
 
     /// CEL that makes the message of the value. `format` is the one way to a text whose cost an API server can bound:
@@ -123,7 +124,7 @@ pub fn explicit_partitions_for_every_symbol() -> Rule {
         format!("self.producer.partitioner != 'Explicit' || size({lacking}) == 0"),
         "partitioner: Explicit needs a partition for each of exchange.symbols",
     )
-    .naming(&format!("{lacking}"))
+    .naming(lacking)
     .at(".producer.partitions")
 }
 
@@ -280,7 +281,7 @@ pub fn config_keys_are_known() -> Rule {
         "allowed are {}; retention and minInSyncReplicas have fields of their own; not",
         TOPIC_SETTINGS.join(", ")
     );
-    Rule::new(format!("size({unknown}) == 0"), message).naming(&format!("{unknown}"))
+    Rule::new(format!("size({unknown}) == 0"), message).naming(&unknown)
 }
 
 /// Numbers are numbers, choices are known.
@@ -338,13 +339,13 @@ pub fn lateness_is_an_hour_or_less() -> Rule {
 pub fn intervals_are_in_range() -> Rule {
     let length = ms("i");
     let beyond = format!("self.filter(i, {length} > 86400000 && {length} != 604800000)");
-    Rule::new(format!("size({beyond}) == 0"), "allowed are 1s to 1d, and 1w").naming(&format!("{beyond}"))
+    Rule::new(format!("size({beyond}) == 0"), "allowed are 1s to 1d, and 1w").naming(&beyond)
 }
 
 /// `60s` and `1m` are one interval.
 pub fn intervals_are_distinct() -> Rule {
     let twice = format!("self.filter(i, !self.exists_one(j, {} == {}))", ms("i"), ms("j"));
-    Rule::new(format!("size({twice}) == 0"), "one length stands there twice").naming(&format!("{twice}"))
+    Rule::new(format!("size({twice}) == 0"), "one length stands there twice").naming(&twice)
 }
 
 /// Otherwise no node could ever run the pod.
@@ -382,14 +383,14 @@ pub fn names_of_metadata() -> Rule {
         format!("size({malformed}) == 0"),
         "names are at most 63 letters, digits, -, _ and ., after a domain and / if there is one",
     )
-    .naming(&format!("{malformed}"))
+    .naming(malformed)
 }
 
 /// Selectors and owners rest on them.
 pub fn labels_are_not_the_operators() -> Rule {
     let taken = "self.filter(key, key.startsWith('app.kubernetes.io/') || key.contains('candles.dev/'))";
     Rule::new(format!("size({taken}) == 0"), "app.kubernetes.io/ and candles.dev/ are the operator\'s own")
-        .naming(&format!("{taken}"))
+        .naming(taken)
 }
 
 /// Version 2 writes to a bucket of an organization.
@@ -430,5 +431,5 @@ pub fn candle_names_are_distinct() -> Rule {
 fn distinct(names: &[&str], message: &str) -> Rule {
     let list = format!("[{}]", names.join(", "));
     let twice = format!("{list}.filter(a, a == 'time' || !{list}.exists_one(b, a == b))");
-    Rule::new(format!("size({twice}) == 0"), message).naming(&format!("{twice}"))
+    Rule::new(format!("size({twice}) == 0"), message).naming(&twice)
 }

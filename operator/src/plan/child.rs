@@ -106,7 +106,8 @@ fn without_replicas(body: &Value) -> Value {
 /// 16 hexadecimal digits of the SHA-256 of a value's sorted text.
 pub(super) fn hash_of(value: &Value) -> String {
     let digest = Sha256::digest(value.to_string().as_bytes());
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let first = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    format!("{first:016x}")
 }
 
 fn without_nulls(value: Value) -> Value {

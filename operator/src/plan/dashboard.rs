@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use candles_core::config::{CandlePoints, InfluxApi, InfluxdbConfig};
+use candles_core::{
+    config::{CandlePoints, InfluxApi, InfluxdbConfig},
+    symbol::Symbol,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
@@ -29,7 +32,7 @@ fn dashboard(pipeline: &ValidPipeline) -> Value {
     let influxdb = pipeline.config.influxdb.as_ref();
     let (datasource_kind, query) = influxdb.map(query).unwrap_or_default();
     let title = format!("Candles: {}/{}", pipeline.namespace, pipeline.name);
-    let symbols: Vec<&str> = pipeline.config.exchange.symbols.iter().map(|symbol| symbol.as_str()).collect();
+    let symbols: Vec<&str> = pipeline.config.exchange.symbols.iter().map(Symbol::as_str).collect();
     let intervals: Vec<String> = pipeline.config.candles.intervals.iter().map(ToString::to_string).collect();
     let intervals: Vec<&str> = intervals.iter().map(String::as_str).collect();
     let datasource = json!({"type": "influxdb", "uid": "${datasource}"});

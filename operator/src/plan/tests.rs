@@ -1,3 +1,5 @@
+//! Plans of the examples as golden files, and properties of any plan.
+
 use candles_core::config::PipelineConfig;
 use k8s_openapi::api::apps::v1::Deployment;
 use proptest::prelude::*;
@@ -37,16 +39,13 @@ fn changes(before: &Plan, after: &Plan) -> Vec<String> {
 fn yaml(plan: &Plan) -> String {
     let texts: Vec<String> =
         plan.children().map(|child| serde_yaml::to_string(&child.body).unwrap()).collect();
-    let mut text = texts.join("---\n");
-    for topic in &plan.topics {
+    let topic = |topic: &DesiredTopic| {
         let DesiredTopic { name, partitions, replication_factor, config } = topic;
-        text +=
-            &format!("# topic {name}: {partitions} partitions, {replication_factor} copies, {config:?}\n");
-    }
-    for id in &plan.unwanted {
-        text += &format!("# unwanted: {id}\n");
-    }
-    text
+        format!("# topic {name}: {partitions} partitions, {replication_factor} copies, {config:?}\n")
+    };
+    let topics: Vec<String> = plan.topics.iter().map(topic).collect();
+    let unwanted: Vec<String> = plan.unwanted.iter().map(|id| format!("# unwanted: {id}\n")).collect();
+    [texts.join("---\n"), topics.concat(), unwanted.concat()].concat()
 }
 
 /// Compares with `plan/golden/NAME`; `UPDATE=1 make test` rewrites it.

@@ -50,8 +50,12 @@ pub struct ValidPipeline {
     /// Labels of the PodMonitor, if there is one.
     pub pod_monitor: Option<BTreeMap<String, String>>,
     /// Nobody else makes one.
-    _checked: (),
+    _checked: Checked,
 }
+
+/// What only this module has.
+#[derive(Clone, Debug, PartialEq)]
+struct Checked;
 
 /// The pods of a worker.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,7 +160,7 @@ pub fn validate(pipeline: &CandlePipeline) -> Result<ValidPipeline, InvalidSpec>
         secrets,
         dashboard: spec.grafana.dashboard.enabled,
         pod_monitor: monitor.enabled.then(|| monitor.labels.clone()),
-        _checked: (),
+        _checked: Checked,
     })
 }
 

@@ -1,3 +1,5 @@
+//! Specs in, and what is said of them: one change of the shortest example at a time.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! `examples/invalid/`: every example is refused with the message in its first line, and every rule has an example.
 //! The same files are applied to a real API server in `make e2e`.
 
-mod support;
+mod api_server;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -60,8 +60,8 @@ fn every_invalid_example_is_refused_with_the_message_in_its_first_line() {
         let (last, before) = resources.split_last().unwrap();
         let old = before
             .last()
-            .map(|old| support::admit(old, None).unwrap_or_else(|e| panic!("{file}: first: {e:?}")));
-        let errors = support::admit(last, old.as_ref()).expect_err(&file);
+            .map(|old| api_server::admit(old, None).unwrap_or_else(|e| panic!("{file}: first: {e:?}")));
+        let errors = api_server::admit(last, old.as_ref()).expect_err(&file);
         let words = without_class(&expected);
         let found = errors.iter().any(|error| {
             let error = error.trim_start_matches(": ");
@@ -76,7 +76,7 @@ fn every_invalid_example_is_refused_with_the_message_in_its_first_line() {
 fn the_examples_are_accepted() {
     for file in ["candlepipeline.yaml", "candlepipeline-full.yaml"] {
         for resource in documents(&std::fs::read_to_string(format!("{EXAMPLES}/{file}")).unwrap()) {
-            support::admit(&resource, None).unwrap_or_else(|errors| panic!("{file}: {errors:#?}"));
+            api_server::admit(&resource, None).unwrap_or_else(|errors| panic!("{file}: {errors:#?}"));
         }
     }
 }
@@ -98,7 +98,7 @@ fn rules(schema: &Value, found: &mut BTreeSet<String>) {
 #[test]
 fn every_rule_has_an_example() {
     let mut all = BTreeSet::new();
-    rules(&support::schema(), &mut all);
+    rules(&api_server::schema(), &mut all);
     assert!(all.len() > 30, "{} rules", all.len());
     let expected: Vec<String> = invalid_examples().into_iter().map(|example| example.expected).collect();
     // Messages that put their values inside.
@@ -129,7 +129,7 @@ fn every_rule_has_an_example() {
 fn what_may_change_is_accepted() {
     let minimal =
         documents(&std::fs::read_to_string(format!("{EXAMPLES}/candlepipeline.yaml")).unwrap()).remove(0);
-    let old = support::admit(&minimal, None).unwrap();
+    let old = api_server::admit(&minimal, None).unwrap();
     let changes = [
         ("topic", json!({"partitions": 6})),
         ("topic", json!({"retention": "30d", "deletionPolicy": "Delete", "management": "Adopt"})),
@@ -147,7 +147,7 @@ fn what_may_change_is_accepted() {
     for (field, value) in changes {
         let mut new = minimal.clone();
         new["spec"][field] = value.clone();
-        if let Err(errors) = support::admit(&new, Some(&old)) {
+        if let Err(errors) = api_server::admit(&new, Some(&old)) {
             assert_eq!(errors, Vec::<String>::new(), "{field}: {value}");
         }
     }
