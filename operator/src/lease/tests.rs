@@ -78,9 +78,9 @@ impl LeaseApi for Reach {
 
     async fn create(&self, record: &Record) -> Result<Record, LeaseError> {
         let record = record.clone();
-        self.request(
-            move |server| if server.lease.is_some() { Err(LeaseError::Conflict) } else { Ok(server.keep(&record)) },
-        )
+        self.request(move |server| {
+            if server.lease.is_some() { Err(LeaseError::Conflict) } else { Ok(server.keep(&record)) }
+        })
         .await
     }
 

@@ -335,7 +335,7 @@ async fn watch(world: &World, resource: &str, query: &str) -> Result<Response<Bo
     let end = json!({"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}});
     let kind = json!({"apiVersion": "v1", "kind": "Any", "metadata": end});
     lines.push(json!({"type": "BOOKMARK", "object": kind}));
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.iter().map(Value::to_string).chain([String::new()]).collect::<Vec<_>>().join("\n");
     Ok(Response::builder().status(200).body(Body::from(text.into_bytes()))?)
 }
 

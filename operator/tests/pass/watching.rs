@@ -24,7 +24,8 @@ fn a_resource_that_cannot_be_read_stops_nobody() {
         }
         let stop = CancellationToken::new();
         let namespaces = Scope::Namespaces(vec!["ns".to_owned()]);
-        let work = controller::run(Arc::clone(&operator.shared), operator.client.clone(), namespaces, stop.clone());
+        let work =
+            controller::run(Arc::clone(&operator.shared), operator.client.clone(), namespaces, stop.clone());
         let work = tokio::spawn(work);
         for _ in 0..120 {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -48,7 +49,8 @@ fn it_ends_in_seconds_while_the_first_list_has_not_come() {
         world.lock().api.watches_hang = true;
         let operator = Operator::start(&world);
         let stop = CancellationToken::new();
-        let work = controller::run(operator.shared.clone(), operator.client.clone(), Scope::All, stop.clone());
+        let work =
+            controller::run(operator.shared.clone(), operator.client.clone(), Scope::All, stop.clone());
         let work = tokio::spawn(work);
         tokio::time::sleep(Duration::from_secs(10)).await;
         let asked = Instant::now();

@@ -184,7 +184,7 @@ impl Operator {
             biased;
             () = self.world.crashed.notified() => Err(()),
             // An error is what the next pass is for.
-            after = pass::pass(&self.shared, &key) => Ok(after.unwrap_or_else(|error| {
+            after = Box::pin(pass::pass(&self.shared, &key)) => Ok(after.unwrap_or_else(|error| {
                 self.world.lock().last_error = candles_workers::runtime::chain(&error);
                 Some(Duration::ZERO)
             })),
@@ -248,6 +248,7 @@ pub fn run(test: impl Future<Output = ()>) {
 }
 
 /// The spec of a small pipeline, with `changes` merged in.
+#[allow(clippy::needless_pass_by_value, reason = "callers write it in place")]
 pub fn spec(changes: Value) -> Value {
     let mut spec = json!({
         "suspend": false,
