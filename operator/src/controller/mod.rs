@@ -58,9 +58,21 @@ pub struct Shared<K> {
     pub metrics: Arc<Metrics>,
     /// Asked before each change of a topic; the client asks by itself.
     pub may_write: MayWrite,
-    recorder: Recorder,
+    events: Mutex<Events>,
     state: Mutex<State>,
 }
+
+/// Publishes events, and repeats as counts. What it has published it keeps for minutes, so it is made anew now and then:
+/// after a start thousands of pipelines may have something to tell.
+struct Events {
+    client: Client,
+    reporter: Reporter,
+    recorder: Recorder,
+    published: usize,
+}
+
+/// Events that one recorder keeps.
+const EVENTS_KEPT: usize = 500;
 
 #[derive(Debug, Default)]
 struct State {
@@ -101,14 +113,16 @@ impl<K: TopicAdmin> Shared<K> {
         instance: Option<String>,
     ) -> Self {
         let reporter = Reporter { controller: objects::FIELD_MANAGER.to_owned(), instance };
+        let recorder = Recorder::new(client.clone(), reporter.clone());
+        let events = Events { client: client.clone(), reporter, recorder, published: 0 };
         Self {
-            objects: Objects::new(client.clone()),
+            objects: Objects::new(client),
             kafka,
             settings,
             strimzi: Arc::default(),
             metrics,
             may_write,
-            recorder: Recorder::new(client, reporter),
+            events: Mutex::new(events),
             state: Mutex::default(),
         }
     }
@@ -207,8 +221,8 @@ impl<K: TopicAdmin> Shared<K> {
     /// Publishes an event; one that cannot be published is lost, as the status says the same.
     async fn tell(&self, pipeline: &CandlePipeline, event: &Event) {
         let reference = pipeline.object_ref(&());
-        let published =
-            tokio::time::timeout(crate::limits::WRITE, self.recorder.publish(event, &reference)).await;
+        let recorder = self.events.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let published = tokio::time::timeout(crate::limits::WRITE, recorder.publish(event, &reference)).await;
         if let Ok(Err(error)) = published {
             tracing::debug!(%error, reason = event.reason, "event not published");
         }
@@ -243,6 +257,18 @@ impl<K: TopicAdmin> Shared<K> {
         if let Some(partitions) = status.topic.as_ref().and_then(|topic| topic.partitions) {
             self.metrics.partitions(&labels, i64::from(partitions));
         }
+    }
+}
+
+impl Events {
+    /// The recorder for one more event.
+    fn next(&mut self) -> Recorder {
+        self.published += 1;
+        if self.published > EVENTS_KEPT {
+            self.published = 0;
+            self.recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        }
+        self.recorder.clone()
     }
 }
 

@@ -10,6 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     ResourceExt as _,
     core::DeserializeGuard,
@@ -234,27 +235,34 @@ fn event(news: &News) -> Event {
     }
 }
 
-/// An event for each condition whose status or reason is another one now.
+/// An event for each condition that came to be worth one: it works now, it works no more, somebody has to do something.
 fn transitions(previous: &CandlePipelineStatus, next: &CandlePipelineStatus) -> Vec<Event> {
-    let changed = next.conditions.iter().filter(|condition| {
+    let event = |condition: &Condition| {
         let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
-        before.is_none_or(|before| (&before.status, &before.reason) != (&condition.status, &condition.reason))
-    });
-    let warns = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        (condition.type_ == "Stalled") == (condition.status == "True")
-            && matches!(
-                condition.type_.as_str(),
-                "Stalled" | "TopicReady" | "ProducerAvailable" | "ConsumerAvailable"
-            )
+        let type_ = notable(before, condition)?;
+        Some(Event {
+            type_,
+            reason: condition.reason.clone(),
+            note: Some(truncated(&format!("{}: {}", condition.type_, condition.message))),
+            action: condition.type_.clone(),
+            secondary: None,
+        })
     };
-    let event = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| Event {
-        type_: if warns(condition) { EventType::Warning } else { EventType::Normal },
-        reason: condition.reason.clone(),
-        note: Some(truncated(&format!("{}: {}", condition.type_, condition.message))),
-        action: condition.type_.clone(),
-        secondary: None,
-    };
-    changed.filter(|condition| condition.type_ != "Reconciling").map(event).collect()
+    next.conditions.iter().filter_map(event).collect()
+}
+
+fn notable(before: Option<&Condition>, now: &Condition) -> Option<EventType> {
+    let (was_true, is_true) = (before.is_some_and(|before| before.status == "True"), now.status == "True");
+    // What users ask for is no trouble.
+    let is_asked_for = ["RollingOut", "Scaling", "Progressing", "Suspended"].contains(&now.reason.as_str());
+    match now.type_.as_str() {
+        "Ready" if is_true && !was_true => Some(EventType::Normal),
+        "Stalled" if before.is_none_or(|before| before.reason != now.reason) => Some(EventType::Warning),
+        "Ready" | "TopicReady" | "ProducerAvailable" | "ConsumerAvailable" if was_true && !is_true => {
+            Some(if is_asked_for { EventType::Normal } else { EventType::Warning })
+        }
+        _ => None,
+    }
 }
 
 /// Events have room for 1 KiB.

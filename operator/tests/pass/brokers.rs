@@ -174,7 +174,7 @@ impl World {
             Fate::Fails(Fault::CrashBefore) => self.die().await,
             Fate::Fails(Fault::CrashAfter) => {
                 drop(act(&mut self.lock().brokers));
-                self.die().await
+                self.die().await;
             }
             Fate::Fails(Fault::LostAfter) => {
                 drop(act(&mut self.lock().brokers));

@@ -133,6 +133,7 @@ impl World {
 /// An operator's process.
 pub struct Operator {
     pub shared: Arc<Shared<Reach>>,
+    pub client: Client,
     world: Arc<World>,
 }
 
@@ -155,14 +156,14 @@ impl Operator {
             pull_secrets: Vec::new(),
         };
         let shared = Shared::new(
-            client,
+            client.clone(),
             Arc::new(Reach(Arc::clone(world))),
             settings,
             metrics,
             Arc::new(|| true),
             None,
         );
-        let operator = Self { shared: Arc::new(shared), world: Arc::clone(world) };
+        let operator = Self { shared: Arc::new(shared), client, world: Arc::clone(world) };
         operator.watch();
         operator
     }
@@ -183,7 +184,7 @@ impl Operator {
             biased;
             () = self.world.crashed.notified() => Err(()),
             // An error is what the next pass is for.
-            after = pass::pass(&self.shared, &key) => Ok(after.unwrap_or_else(|error| {
+            after = Box::pin(pass::pass(&self.shared, &key)) => Ok(after.unwrap_or_else(|error| {
                 self.world.lock().last_error = candles_workers::runtime::chain(&error);
                 Some(Duration::ZERO)
             })),
@@ -247,6 +248,7 @@ pub fn run(test: impl Future<Output = ()>) {
 }
 
 /// The spec of a small pipeline, with `changes` merged in.
+#[allow(clippy::needless_pass_by_value, reason = "callers write it in place")]
 pub fn spec(changes: Value) -> Value {
     let mut spec = json!({
         "suspend": false,

@@ -80,7 +80,7 @@ pub enum OffsetAt {
     End,
 }
 
-impl<C: ClientContext + Hears> Handle<C> {
+impl<C: ClientContext + Hears + 'static> Handle<C> {
     /// Each topic, or why there is no description of it.
     pub fn describe_topics(
         &self,

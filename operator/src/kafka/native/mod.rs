@@ -80,8 +80,17 @@ pub mod code {
 const POLL_MS: c_int = 100;
 
 /// A connection to one cluster.
-pub struct Handle<C: ClientContext> {
-    client: Client<C>,
+pub struct Handle<C: ClientContext + 'static> {
+    /// There until the drop.
+    client: Option<Client<C>>,
+}
+
+impl<C: ClientContext + 'static> Drop for Handle<C> {
+    /// Ending a client waits for its threads, and those perhaps for a broker: nobody else has to wait with them.
+    fn drop(&mut self) {
+        let client = self.client.take();
+        std::thread::spawn(move || drop(client));
+    }
 }
 
 /// A native object and how it is freed.
@@ -118,23 +127,27 @@ pub trait Hears {
     fn hear(&self, line: &str);
 }
 
-impl<C: ClientContext + Hears> Handle<C> {
+impl<C: ClientContext + Hears + 'static> Handle<C> {
     /// Makes a client; it connects when it is first used.
     pub fn new(config: &ClientConfig, context: C) -> Result<Self, rdkafka::error::KafkaError> {
         let native = config.create_native_config()?;
         // A producer without records: unlike a consumer it needs no group.
         let client = Client::new(config, native, RDKafkaType::RD_KAFKA_PRODUCER, context)?;
-        Ok(Self { client })
+        Ok(Self { client: Some(client) })
+    }
+
+    fn client(&self) -> &Client<C> {
+        self.client.as_ref().expect("it is there until the drop")
     }
 
     /// Where the client tells what happens to its connections.
     pub fn context(&self) -> &C {
-        self.client.context()
+        self.client().context()
     }
 
     /// The id of the cluster, once a broker has answered.
     pub fn cluster_id(&self, limit: Duration) -> Option<String> {
-        self.client.fetch_cluster_id(limit)
+        self.client().fetch_cluster_id(limit)
     }
 
     /// Sends one request and waits for its answer.
@@ -143,7 +156,7 @@ impl<C: ClientContext + Hears> Handle<C> {
         limit: Duration,
         send: impl FnOnce(*mut sys::rd_kafka_t, *const Options, *mut Queue),
     ) -> Result<Event, Failure> {
-        let rk = self.client.native_ptr();
+        let rk = self.client().native_ptr();
         let limit_ms = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: `rk` lives as long as `self`. Options and queue are freed by their owners after the answer came or
         // the wait ended; librdkafka keeps references of its own to a queue that a request still uses.
@@ -180,7 +193,7 @@ impl<C: ClientContext + Hears> Handle<C> {
     }
 }
 
-impl<C: ClientContext + Hears> Handle<C> {
+impl<C: ClientContext + Hears + 'static> Handle<C> {
     /// The answer, or `None` long after the request's own limit: from a library that is stuck.
     ///
     /// # Safety
@@ -202,14 +215,14 @@ impl<C: ClientContext + Hears> Handle<C> {
     fn listen(&self) {
         // SAFETY: the client is alive. Queue and events are freed by their owners; the text is copied.
         unsafe {
-            let main = sys::rd_kafka_queue_get_main(self.client.native_ptr());
+            let main = sys::rd_kafka_queue_get_main(self.client().native_ptr());
             let Some(main) = Owned::new(main, sys::rd_kafka_queue_destroy) else { return };
             let next = || Owned::new(sys::rd_kafka_queue_poll(main.ptr(), 0), sys::rd_kafka_event_destroy);
             while let Some(event) = next() {
                 if sys::rd_kafka_event_type(event.ptr()) == sys::RD_KAFKA_EVENT_ERROR
                     && let Some(text) = copied(sys::rd_kafka_event_error_string(event.ptr()))
                 {
-                    self.client.context().hear(&text);
+                    self.client().context().hear(&text);
                 }
             }
         }
