@@ -61,7 +61,15 @@ fn a_list_of_clusters_that_cannot_be_read_is_said_at_once() {
 fn every_flag_is_in_the_help_with_its_variable() {
     let output = operator().args(["run", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for text in ["WATCH_NAMESPACES", "--all-namespaces", "PRODUCER_IMAGE", "--kafka-clusters", "LEASE_NAME", "KUBECONFIG", "Exit codes:"] {
+    for text in [
+        "WATCH_NAMESPACES",
+        "--all-namespaces",
+        "PRODUCER_IMAGE",
+        "--kafka-clusters",
+        "LEASE_NAME",
+        "KUBECONFIG",
+        "Exit codes:",
+    ] {
         assert!(help.contains(text), "{text} in {help}");
     }
 }

@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_without_the_lease_changes_nothing() {
-        let sent = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let sent = Arc::new(Mutex::new(Vec::new()));
         let server = {
             let sent = Arc::clone(&sent);
             tower::service_fn(move |request: Request<()>| {

@@ -85,7 +85,7 @@ async fn delete_topics<K: TopicAdmin>(
         }
         match counted(&shared.metrics, "delete", shared.kafka.delete(&cluster, topic).await) {
             Ok(()) | Err(KafkaError::Refused { refusal: Refusal::Unknown, .. }) => {
-                deleted.push(topic.clone())
+                deleted.push(topic.clone());
             }
             Err(error) => return Ok(Err(format!("topic {topic}: {error}"))),
         }

@@ -27,7 +27,7 @@ use crate::{
     api::{CandlePipeline, CandlePipelineStatus, DeletionPolicy, Management},
     kafka::{Address, TopicAdmin},
     limits::{PROGRESS, REFUSED, RESYNC, SETTLE},
-    observed::{Obstacle, Observed, TopicFacts},
+    observed::{Observed, Obstacle, TopicFacts},
     status::status,
     topic::{Decision, Wanted, claims::Key},
     validate::{ValidPipeline, validate},
@@ -124,7 +124,8 @@ impl<K: TopicAdmin> Pass<'_, K> {
         report(shared, key, pipeline, &written, &next, &news).await?;
         let unreachable = topic.unreachable.is_some() || dead_letters.unreachable.is_some();
         shared.remember(key, valid, &next, observed.lag, unreachable);
-        let is_refused = |outcome: &Outcome| !outcome.obstacles.is_empty() && !outcome.decision.actions.is_empty();
+        let is_refused =
+            |outcome: &Outcome| !outcome.obstacles.is_empty() && !outcome.decision.actions.is_empty();
         Ok(Some(if topic.in_motion || dead_letters.in_motion {
             SETTLE
         } else if is_refused(&topic) || is_refused(&dead_letters) {
@@ -157,10 +158,9 @@ impl<K: TopicAdmin> Pass<'_, K> {
     ) -> Result<(Outcome, Outcome), PassError> {
         let Self { shared, key, valid, .. } = *self;
         let cluster = address(valid);
-        let rival = shared.older(key, &cluster).map(|(rival, topic)| Obstacle::OlderPipeline {
-            pipeline: rival.to_string(),
-            topic,
-        });
+        let rival = shared
+            .older(key, &cluster)
+            .map(|(rival, topic)| Obstacle::OlderPipeline { pipeline: rival.to_string(), topic });
         let elsewhere = || {
             [&topic.name, &dead_letters.name].into_iter().find_map(|topic| {
                 let kafka_topic = shared.strimzi.owner(topic, &cluster)?;
@@ -173,8 +173,7 @@ impl<K: TopicAdmin> Pass<'_, K> {
             return Ok((Outcome::default(), Outcome::default()));
         }
         let recorded = notary.recorded(&topic.name);
-        let main =
-            topics::settle(&*shared.kafka, &shared.metrics, &cluster, topic, recorded, notary).await?;
+        let main = topics::settle(&*shared.kafka, &shared.metrics, &cluster, topic, recorded, notary).await?;
         obstacles.extend(main.obstacles.iter().cloned());
         if main.unreachable.is_some() {
             return Ok((main, Outcome { decision: Decision::default(), ..Outcome::default() }));
@@ -243,7 +242,10 @@ fn transitions(previous: &CandlePipelineStatus, next: &CandlePipelineStatus) -> 
     });
     let warns = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
         (condition.type_ == "Stalled") == (condition.status == "True")
-            && matches!(condition.type_.as_str(), "Stalled" | "TopicReady" | "ProducerAvailable" | "ConsumerAvailable")
+            && matches!(
+                condition.type_.as_str(),
+                "Stalled" | "TopicReady" | "ProducerAvailable" | "ConsumerAvailable"
+            )
     };
     let event = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| Event {
         type_: if warns(condition) { EventType::Warning } else { EventType::Normal },

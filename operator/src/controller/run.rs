@@ -100,11 +100,11 @@ pub async fn run<K: TopicAdmin>(
         .with_config(Config::default().concurrency(PASSES))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .reconcile_on(woken_stream(woken));
-    controller = owns::<K, Deployment>(controller, &client, &scope);
-    controller = owns::<K, ConfigMap>(controller, &client, &scope);
-    controller = owns::<K, ServiceAccount>(controller, &client, &scope);
-    controller = owns::<K, NetworkPolicy>(controller, &client, &scope);
-    controller = owns::<K, PodDisruptionBudget>(controller, &client, &scope);
+    controller = owns::<Deployment>(controller, &client, &scope);
+    controller = owns::<ConfigMap>(controller, &client, &scope);
+    controller = owns::<ServiceAccount>(controller, &client, &scope);
+    controller = owns::<NetworkPolicy>(controller, &client, &scope);
+    controller = owns::<PodDisruptionBudget>(controller, &client, &scope);
     let context = Arc::new(Context { shared: Arc::clone(&shared), backoffs: Mutex::default() });
     let passes = controller.run(reconcile, retry, context).for_each(|_| std::future::ready(()));
     let beside = stop.child_token();
@@ -125,11 +125,7 @@ pub async fn run<K: TopicAdmin>(
     strimzi.abort();
 }
 
-fn owns<K: TopicAdmin, R>(
-    mut controller: Controller<Slim>,
-    client: &Client,
-    scope: &Scope,
-) -> Controller<Slim>
+fn owns<R>(mut controller: Controller<Slim>, client: &Client, scope: &Scope) -> Controller<Slim>
 where
     R: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -170,6 +166,7 @@ async fn reconcile<K: TopicAdmin>(slim: Arc<Slim>, context: Arc<Context<K>>) -> 
     Ok(after.map_or_else(Action::await_change, |after| Action::requeue(jittered(after))))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the controller hands them over")]
 fn retry<K>(slim: Arc<Slim>, error: &PassError, context: Arc<Context<K>>) -> Action {
     let key = watches::key(&slim.metadata);
     let mut backoffs = context.backoffs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -233,7 +233,7 @@ impl Outcome {
     fn blocked(&mut self, topic: &str, call: &str, error: KafkaError) {
         match error {
             KafkaError::Unreachable(message) | KafkaError::NoAccess(message) => {
-                self.unreachable = Some(message)
+                self.unreachable = Some(message);
             }
             KafkaError::Refused { text, .. } => {
                 let message = format!("topic {topic}: {call}: {text}");

@@ -252,7 +252,7 @@ mod tests {
         metadata.into_response_partial()
     }
 
-    fn shown(events: Vec<Event<Slim>>) -> Vec<String> {
+    fn shown(events: &[Event<Slim>]) -> Vec<String> {
         let name = |slim: &Slim| slim.metadata.name.clone().unwrap();
         let one = |event: &Event<Slim>| match event {
             Event::Apply(slim) => format!("apply {}", name(slim)),
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn several_namespaces_are_complete_once_and_a_new_list_shows_what_is_gone() {
         let mut merged = Merged::new(2);
-        let mut take = |nth, event| shown(merged.take(nth, event));
+        let mut take = |nth, event| shown(&merged.take(nth, event));
         assert_eq!(take(0, Event::Init), [""; 0]);
         assert_eq!(take(0, Event::InitApply(slim("a"))), ["init a"]);
         assert_eq!(take(0, Event::InitApply(slim("b"))), ["init b"]);

@@ -81,12 +81,12 @@ fn record(lease: Lease) -> Record {
 }
 
 fn explained(error: kube::Error) -> LeaseError {
-    match &error {
+    match error {
         kube::Error::Api(status) => match status.code {
             409 => LeaseError::Conflict,
-            401 | 403 => LeaseError::Forbidden(status.message.clone()),
+            401 | 403 => LeaseError::Forbidden(status.message),
             _ => LeaseError::Other(format!("{} {}", status.code, status.message)),
         },
-        _ => LeaseError::Other(candles_workers::runtime::chain(&error)),
+        error => LeaseError::Other(candles_workers::runtime::chain(&error)),
     }
 }

@@ -135,21 +135,19 @@ impl<A: LeaseApi> Candidate<A> {
     }
 
     async fn round(&mut self, began: Instant) -> Result<(), LeaseError> {
-        let record = match self.elector.renewal() {
-            Some(record) => Some(record),
-            None => {
-                let found = limited(self.api.get()).await?;
-                match self.elector.look(found, Instant::now()) {
-                    Step::Wait => None,
-                    Step::Create(record) => {
-                        let made = limited(self.api.create(&record)).await?;
-                        self.gained(made, began);
-                        return Ok(());
-                    }
-                    Step::Take(record) => Some(record),
+        let mut record = self.elector.renewal();
+        if record.is_none() {
+            let found = limited(self.api.get()).await?;
+            match self.elector.look(found, Instant::now()) {
+                Step::Wait => {}
+                Step::Create(wanted) => {
+                    let made = limited(self.api.create(&wanted)).await?;
+                    self.gained(made, began);
+                    return Ok(());
                 }
+                Step::Take(wanted) => record = Some(wanted),
             }
-        };
+        }
         if let Some(record) = record {
             match limited(self.api.update(&record)).await {
                 Ok(written) => self.gained(written, began),

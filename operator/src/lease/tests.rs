@@ -19,6 +19,8 @@ enum Fate {
     Slow(u64),
     RefusedBefore,
     LostAfter,
+    /// It has its effect long after nobody waits for the answer.
+    Late(u64),
     Forbidden,
 }
 
@@ -41,9 +43,9 @@ impl Reach {
         Self { server: Arc::clone(server), fates: Arc::new(Mutex::new(fates)) }
     }
 
-    async fn request<R>(
+    async fn request<R: Send + 'static>(
         &self,
-        act: impl FnOnce(&mut Server) -> Result<R, LeaseError>,
+        act: impl FnOnce(&mut Server) -> Result<R, LeaseError> + Send + 'static,
     ) -> Result<R, LeaseError> {
         let fate = self.fates.lock().unwrap().pop().unwrap_or(Fate::Answered);
         sleep(Duration::from_millis(5)).await;
@@ -52,6 +54,14 @@ impl Reach {
             Fate::Slow(ms) => sleep(Duration::from_millis(ms)).await,
             Fate::RefusedBefore => return Err(LeaseError::Other("500".to_owned())),
             Fate::Forbidden => return Err(LeaseError::Forbidden("403".to_owned())),
+            Fate::Late(ms) => {
+                let server = Arc::clone(&self.server);
+                tokio::spawn(async move {
+                    sleep(Duration::from_millis(ms)).await;
+                    drop(act(&mut server.lock().unwrap()));
+                });
+                return Err(LeaseError::Other("connection reset".to_owned()));
+            }
             Fate::LostAfter => {
                 drop(act(&mut self.server.lock().unwrap()));
                 return Err(LeaseError::Other("connection reset".to_owned()));
@@ -67,15 +77,17 @@ impl LeaseApi for Reach {
     }
 
     async fn create(&self, record: &Record) -> Result<Record, LeaseError> {
+        let record = record.clone();
         self.request(
-            |server| if server.lease.is_some() { Err(LeaseError::Conflict) } else { Ok(server.keep(record)) },
+            move |server| if server.lease.is_some() { Err(LeaseError::Conflict) } else { Ok(server.keep(&record)) },
         )
         .await
     }
 
     async fn update(&self, record: &Record) -> Result<Record, LeaseError> {
-        self.request(|server| match &server.lease {
-            Some(lease) if lease.version == record.version => Ok(server.keep(record)),
+        let record = record.clone();
+        self.request(move |server| match &server.lease {
+            Some(lease) if lease.version == record.version => Ok(server.keep(&record)),
             _ => Err(LeaseError::Conflict),
         })
         .await
@@ -179,6 +191,7 @@ fn two_never_write_at_the_same_time() {
         4 => Just(Fate::Answered),
         2 => (0u64..9_000).prop_map(Fate::Slow),
         1 => Just(Fate::RefusedBefore),
+        1 => (0u64..20_000).prop_map(Fate::Late),
         2 => Just(Fate::LostAfter),
     ];
     let fates = prop::collection::vec(prop::collection::vec(fate, 0..40), 3);

@@ -36,7 +36,7 @@ pub struct Claim {
 /// The claims of all resources.
 #[derive(Debug, Default)]
 pub struct Claims {
-    claims: BTreeMap<Key, Claim>,
+    by_key: BTreeMap<Key, Claim>,
     by_topic: BTreeMap<String, BTreeSet<Key>>,
     /// The cluster that each broker belongs to, where that is known.
     clusters: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ pub struct Claims {
 impl Claims {
     /// A resource claims these topics now. Returns others whose standing may have changed.
     pub fn set(&mut self, key: &Key, claim: Claim) -> BTreeSet<Key> {
-        if self.claims.get(key) == Some(&claim) {
+        if self.by_key.get(key) == Some(&claim) {
             return BTreeSet::new();
         }
         let mut others = self.remove(key);
@@ -54,7 +54,7 @@ impl Claims {
             others.extend(keys.iter().cloned());
             keys.insert(key.clone());
         }
-        self.claims.insert(key.clone(), claim);
+        self.by_key.insert(key.clone(), claim);
         others.remove(key);
         others
     }
@@ -62,7 +62,7 @@ impl Claims {
     /// A resource is gone, or claims nothing. Returns others whose standing may have changed.
     pub fn remove(&mut self, key: &Key) -> BTreeSet<Key> {
         let mut others = BTreeSet::new();
-        for topic in self.claims.remove(key).into_iter().flat_map(|claim| claim.topics) {
+        for topic in self.by_key.remove(key).into_iter().flat_map(|claim| claim.topics) {
             if let Some(keys) = self.by_topic.get_mut(&topic) {
                 keys.remove(key);
                 others.extend(keys.iter().cloned());
@@ -83,16 +83,16 @@ impl Claims {
 
     /// Keeps only the resources that exist, after the watch began anew. Returns others that may have changed.
     pub fn retain(&mut self, exists: &BTreeSet<Key>) -> BTreeSet<Key> {
-        let gone: Vec<Key> = self.claims.keys().filter(|key| !exists.contains(key)).cloned().collect();
+        let gone: Vec<Key> = self.by_key.keys().filter(|key| !exists.contains(key)).cloned().collect();
         gone.iter().flat_map(|key| self.remove(key)).filter(|key| exists.contains(key)).collect()
     }
 
     /// The resource that `key` must leave a topic to, and the topic.
     pub fn older(&self, key: &Key) -> Option<(Key, String)> {
-        let own = self.claims.get(key)?;
+        let own = self.by_key.get(key)?;
         own.topics.iter().find_map(|topic| {
             let rivals = self.by_topic.get(topic)?.iter().filter(|rival| *rival != key);
-            let rivals = rivals.filter_map(|rival| Some((rival, self.claims.get(rival)?)));
+            let rivals = rivals.filter_map(|rival| Some((rival, self.by_key.get(rival)?)));
             let older = rivals.filter(|(rival, claim)| {
                 (claim.created_s, *rival) < (own.created_s, key) && self.may_be_one_cluster(own, claim)
             });

@@ -21,6 +21,8 @@ pub struct ApiServer {
     version: u64,
     /// Deployments stay as they are.
     pub controllers_sleep: bool,
+    /// No watch is answered.
+    pub watches_hang: bool,
 }
 
 pub struct Answer(u16, Value);
@@ -281,6 +283,10 @@ pub async fn serve(world: &World, request: Request<Body>) -> Result<Response<Bod
     let path: Vec<&str> = parts.uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let at = path.iter().position(|part| *part == "namespaces").map_or(path.len(), |at| at + 2);
     let [resource, name, subresource] = [0, 1, 2].map(|nth| path.get(at + nth).copied().unwrap_or_default());
+    let query = parts.uri.query().unwrap_or_default();
+    if query.contains("watch=true") {
+        return watch(world, resource, query).await;
+    }
     let verb = match parts.method {
         Method::GET => "get",
         Method::POST => "create",
@@ -315,6 +321,22 @@ pub async fn serve(world: &World, request: Request<Body>) -> Result<Response<Bod
     };
     let response = Response::builder().status(code).header("content-type", "application/json");
     Ok(response.body(Body::from(serde_json::to_vec(&body)?))?)
+}
+
+/// A watch that shows what there is, and then ends once; the next one waits for ever.
+async fn watch(world: &World, resource: &str, query: &str) -> Result<Response<Body>, BoxError> {
+    let silent = world.lock().api.watches_hang || !query.contains("sendInitialEvents=true");
+    if silent {
+        std::future::pending::<()>().await;
+    }
+    let state = world.lock();
+    let objects = state.api.objects.iter().filter(|((of, _), _)| of == resource).map(|(_, object)| object);
+    let mut lines: Vec<Value> = objects.map(|object| json!({"type": "ADDED", "object": object})).collect();
+    let end = json!({"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}});
+    let kind = json!({"apiVersion": "v1", "kind": "Any", "metadata": end});
+    lines.push(json!({"type": "BOOKMARK", "object": kind}));
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    Ok(Response::builder().status(200).body(Body::from(text.into_bytes()))?)
 }
 
 /// RFC 7396.

@@ -118,7 +118,11 @@ fn of_two_pipelines_the_older_has_the_topic_and_the_other_inherits_nothing_by_it
         world.lock().api.user_deletes("candlepipelines", "older");
         settle(&world, &mut operator, "older").await;
         settle(&world, &mut operator, "younger").await;
-        assert_eq!(world.lock().api.condition("younger", "Stalled"), "True/TopicExists", "it did not make the topic");
+        assert_eq!(
+            world.lock().api.condition("younger", "Stalled"),
+            "True/TopicExists",
+            "it did not make the topic"
+        );
     });
 }
 

@@ -10,4 +10,5 @@ mod deletion;
 mod faults;
 mod kafka;
 mod life;
+mod watching;
 mod world;

@@ -133,6 +133,7 @@ impl World {
 /// An operator's process.
 pub struct Operator {
     pub shared: Arc<Shared<Reach>>,
+    pub client: Client,
     world: Arc<World>,
 }
 
@@ -155,14 +156,14 @@ impl Operator {
             pull_secrets: Vec::new(),
         };
         let shared = Shared::new(
-            client,
+            client.clone(),
             Arc::new(Reach(Arc::clone(world))),
             settings,
             metrics,
             Arc::new(|| true),
             None,
         );
-        let operator = Self { shared: Arc::new(shared), world: Arc::clone(world) };
+        let operator = Self { shared: Arc::new(shared), client, world: Arc::clone(world) };
         operator.watch();
         operator
     }

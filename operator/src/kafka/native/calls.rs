@@ -68,6 +68,9 @@ pub struct DescribedConfig {
     pub source: ConfigSource,
 }
 
+/// What there is of this name, or why nothing can be said about it.
+pub type Named<R> = (String, Result<R, Failure>);
+
 /// Which end of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetAt {
@@ -83,7 +86,7 @@ impl<C: ClientContext + Hears> Handle<C> {
         &self,
         names: &[&str],
         limit: Duration,
-    ) -> Result<Vec<(String, Result<DescribedTopic, Failure>)>, Failure> {
+    ) -> Result<Vec<Named<DescribedTopic>>, Failure> {
         let names = names.iter().map(|name| c_string(name)).collect::<Result<Vec<CString>, _>>()?;
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         // SAFETY: the names outlive the collection, which copies them.
@@ -112,7 +115,7 @@ impl<C: ClientContext + Hears> Handle<C> {
         &self,
         names: &[&str],
         limit: Duration,
-    ) -> Result<Vec<(String, Result<Vec<DescribedConfig>, Failure>)>, Failure> {
+    ) -> Result<Vec<Named<Vec<DescribedConfig>>>, Failure> {
         let resources = names.iter().map(|name| topic_resource(name)).collect::<Result<Vec<_>, _>>()?;
         let mut pointers: Vec<_> = resources.iter().map(Owned::ptr).collect();
         let event = self.call(limit, |rk, options, queue| {
@@ -405,9 +408,7 @@ unsafe fn topic_result<R>(
 
 /// # Safety
 /// `topic` is part of an answer that is alive.
-unsafe fn described(
-    topic: *const sys::rd_kafka_TopicDescription_t,
-) -> (String, Result<DescribedTopic, Failure>) {
+unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> Named<DescribedTopic> {
     // SAFETY: as promised by the caller.
     unsafe {
         let name = copied(sys::rd_kafka_TopicDescription_name(topic)).unwrap_or_default();
@@ -448,9 +449,7 @@ unsafe fn described_partition(partition: *const sys::rd_kafka_TopicPartitionInfo
 
 /// # Safety
 /// `resource` is part of an answer that is alive.
-unsafe fn configuration(
-    resource: *const sys::rd_kafka_ConfigResource_t,
-) -> (String, Result<Vec<DescribedConfig>, Failure>) {
+unsafe fn configuration(resource: *const sys::rd_kafka_ConfigResource_t) -> Named<Vec<DescribedConfig>> {
     // SAFETY: as promised by the caller.
     unsafe {
         let name = copied(sys::rd_kafka_ConfigResource_name(resource)).unwrap_or_default();

@@ -206,10 +206,10 @@ impl<C: ClientContext + Hears> Handle<C> {
             let Some(main) = Owned::new(main, sys::rd_kafka_queue_destroy) else { return };
             let next = || Owned::new(sys::rd_kafka_queue_poll(main.ptr(), 0), sys::rd_kafka_event_destroy);
             while let Some(event) = next() {
-                if sys::rd_kafka_event_type(event.ptr()) == sys::RD_KAFKA_EVENT_ERROR {
-                    if let Some(text) = copied(sys::rd_kafka_event_error_string(event.ptr())) {
-                        self.client.context().hear(&text);
-                    }
+                if sys::rd_kafka_event_type(event.ptr()) == sys::RD_KAFKA_EVENT_ERROR
+                    && let Some(text) = copied(sys::rd_kafka_event_error_string(event.ptr()))
+                {
+                    self.client.context().hear(&text);
                 }
             }
         }
