@@ -177,6 +177,11 @@ impl<K: TopicAdmin> Shared<K> {
         self.lock().subjects.get(key).and_then(|subject| subject.lag)
     }
 
+    /// Whether this process has asked for the lag yet.
+    fn has_looked(&self, key: &Key) -> bool {
+        self.lock().subjects.get(key).is_some_and(|subject| subject.digest.is_some())
+    }
+
     /// What the looks between passes are about, from now on.
     fn remember(
         &self,

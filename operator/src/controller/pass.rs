@@ -121,6 +121,12 @@ impl<K: TopicAdmin> Pass<'_, K> {
         let seen = CandlePipeline { status: Some(written.clone()), ..pipeline.clone() };
         let mut next = status(&seen, Ok(valid), &observed, Timestamp::now());
         records::note(&mut next, &wanted, [&topic, &dead_letters]);
+        // A lag that nobody has asked for since the start is still the one of before, not unknown: a restart writes nothing.
+        let told =
+            written.consumer.as_ref().is_some_and(|consumer| consumer.group_id == valid.config.group_id());
+        if told && !shared.has_looked(key) {
+            next.lag = written.lag.or(next.lag);
+        }
         let news: Vec<News> = topic.news.iter().chain(&dead_letters.news).cloned().collect();
         report(shared, key, pipeline, &written, &next, &news).await?;
         let unreachable = topic.unreachable.is_some() || dead_letters.unreachable.is_some();

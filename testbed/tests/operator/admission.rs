@@ -155,7 +155,6 @@ async fn objects_from_before_a_rule_can_be_edited_elsewhere() {
     let (shipped, mut removed) = (before.clone(), 0);
     without_rules(&mut before, &mut removed);
     assert!(removed > 10);
-    before["metadata"]["resourceVersion"] = Value::Null;
     world.api.replace(path, &before).await.unwrap();
     let mut object = pipeline(&world, "old");
     object["spec"]["candles"] = json!({"intervals": ["60s", "1m"]});
@@ -164,7 +163,7 @@ async fn objects_from_before_a_rule_can_be_edited_elsewhere() {
     })
     .await;
     let mut restored = shipped;
-    restored["metadata"]["resourceVersion"] = Value::Null;
+    restored["metadata"]["resourceVersion"] = world.api.get(path).await.unwrap()["metadata"]["resourceVersion"].clone();
     world.api.replace(path, &restored).await.unwrap();
     let old = world.candles("candlepipelines/old");
     let worse = json!({"spec": {"candles": {"intervals": ["60s", "1m", "2m"]}}});

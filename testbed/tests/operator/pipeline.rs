@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::world::{PATIENCE, World, eventually};
@@ -159,6 +160,19 @@ impl<'a> Pipeline<'a> {
     /// Number of partitions of a topic, 0 if there is none.
     pub async fn partitions(&self, topic: &str) -> usize {
         self.world.bed.kafka.partitions(topic).await.unwrap().len()
+    }
+
+    /// Commits the start of partition 0 for the pipeline's group, as its consumers would.
+    pub fn commit_offset(&self) {
+        let topic = self.topic();
+        let reader: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.world.bed.kafka.bootstrap())
+            .set("group.id", format!("candles-{topic}"))
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, 0, Offset::Offset(0)).unwrap();
+        reader.commit(&list, CommitMode::Sync).unwrap();
     }
 
     pub async fn delete(&self) {

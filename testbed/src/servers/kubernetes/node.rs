@@ -78,10 +78,10 @@ async fn heartbeat(api: &Api) {
     loop {
         let node = json!({
             "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": NAME, "labels": {"kubernetes.io/hostname": NAME, "kubernetes.io/os": "linux"}},
+            "metadata": {"name": NAME, "labels": {"kubernetes.io/hostname": NAME, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}},
         });
         let now = Timestamp::now().to_string();
-        let room = json!({"cpu": "10000", "memory": "100Ti", "pods": "100000"});
+        let room = json!({"cpu": "10000", "memory": "100Ti", "ephemeral-storage": "100Ti", "pods": "100000"});
         let ready = json!({
             "type": "Ready", "status": "True", "reason": "HandMade", "message": "no container runs here",
             "lastHeartbeatTime": now,
