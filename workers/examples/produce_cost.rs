@@ -14,6 +14,8 @@ use candles_testbed::{
 };
 use rdkafka::mocking::MockCluster;
 
+/// Three real brokers need about as long to acknowledge a request with acks=all.
+const ROUND_TRIP: Duration = Duration::from_millis(3);
 const HTTP: &str = "127.0.0.1:18099";
 
 fn main() -> anyhow::Result<()> {
@@ -37,6 +39,9 @@ async fn measure(binary: &str, rate: u64, symbols: u64, seconds: u64) -> anyhow:
     let sim = Simulator::start(config.synthetic(&names, per_symbol)).await?;
     let cluster = MockCluster::new(3)?;
     cluster.create_topic("trades", 3, 3)?;
+    for broker in 1..=3 {
+        cluster.broker_round_trip_time(broker, ROUND_TRIP)?;
+    }
     let registry = Registry::start().await?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("pipeline.yaml");

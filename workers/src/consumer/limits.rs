@@ -28,11 +28,11 @@ pub const POLL_INTERVAL_MAX: Duration = Duration::from_mins(5);
 /// One call to a broker about offsets.
 pub const BROKER_CALL: Duration = Duration::from_secs(5);
 /// Prefetched records per partition below which the client fetches more. Each takes about 400 bytes in the client.
-pub const PREFETCH_RECORDS: usize = 4_000;
+pub const PREFETCH_RECORDS: usize = 2_000;
 /// Prefetched records, in KiB of their own bytes.
 pub const PREFETCH_KIB: usize = 1_024;
 /// Most bytes of one partition in one answer of a broker.
-pub const FETCH_BYTES_MAX: usize = 256 * 1024;
+pub const FETCH_BYTES_MAX: usize = 64 * 1024;
 /// It is looked at this often whether the topic was made anew under the same name.
 pub const IDENTITY_INTERVAL: Duration = Duration::from_secs(20);
 /// One question for that: nothing depends on the answer's coming.

@@ -16,6 +16,9 @@ use candles_core::{
     trade::TradeRecord,
 };
 
+#[cfg(feature = "planted-bugs")]
+use candles_core::planted::{self, Bug};
+
 use super::metrics::Metrics;
 use crate::sink::{
     batch::{Batch, DeadRecord, Origin},
@@ -134,6 +137,10 @@ impl Partition {
     /// What to commit: the offset of the next record that has not been handled, and how to resume there. `None`
     /// while windows are rebuilt: what is committed already is further.
     pub fn commit(&self) -> Option<(i64, String)> {
+        #[cfg(feature = "planted-bugs")]
+        if planted::is(Bug::ForgetMetadata) {
+            return Some((self.next, String::new()));
+        }
         (self.next >= self.head).then(|| {
             let checkpoint = Checkpoint { last: self.last, ..self.builder.checkpoint(self.next) };
             (self.next, checkpoint.encode())
@@ -172,6 +179,11 @@ impl Partition {
         batch: &mut Batch,
     ) {
         let offset = record.origin.offset;
+        #[cfg(feature = "planted-bugs")]
+        if planted::is(Bug::ForgetMarks) {
+            self.next = offset + 1;
+            return;
+        }
         match (mark, record.key.map(std::str::from_utf8)) {
             (Ok(mark), Some(Ok(symbol))) => {
                 if shared.trade_lines.contains_key(symbol) {
@@ -202,6 +214,11 @@ impl Partition {
         if self.next >= self.live_from.max(self.head) {
             self.builder.live(|live| {
                 let values = live.candle.values();
+                #[cfg(feature = "planted-bugs")]
+                if planted::is(Bug::LiveIntoFinal) {
+                    let (lines, symbol) = (&shared.candle_lines, live.symbol);
+                    return lines.write_final(symbol, live.interval, live.start_ms, &values, out);
+                }
                 shared.candle_lines.write_live(
                     live.symbol,
                     live.interval,
@@ -219,6 +236,10 @@ impl Partition {
             shared.metrics.records_foreign.inc();
             return;
         };
+        #[cfg(feature = "planted-bugs")]
+        if origin.offset % 300 == 299 && planted::is(Bug::SkipOne) {
+            return;
+        }
         let metrics = &shared.metrics;
         let rereading = origin.offset < self.head;
         if !rereading {

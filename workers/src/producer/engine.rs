@@ -26,6 +26,7 @@ use super::{
     feed::{Effect, Feed, FeedState, Source},
     fetches::Fetches,
     metrics::{Metrics, SymbolMetrics},
+    outbox::Outbox,
     publisher::{Publisher, Refused},
     sockets::Sockets,
     tail::SymbolTail,
@@ -46,8 +47,10 @@ pub const HISTORY: &str = "history";
 /// See [`EXCHANGE`].
 pub const KAFKA: &str = "kafka";
 
-/// While records wait for their delivery reports, the loop turns at least this often.
-const REPORTS: Duration = Duration::from_millis(20);
+/// While records wait for the acknowledgement of others, the loop turns at least this often.
+const ACKNOWLEDGEMENTS: Duration = Duration::from_millis(1);
+/// While records wait for nothing but their delivery reports, this often.
+const REPORTS: Duration = Duration::from_millis(50);
 /// Else this often.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -93,6 +96,7 @@ pub struct Engine {
     partitions: i32,
     next_partition: i32,
     publisher: Arc<Publisher>,
+    outbox: Outbox,
     fetches: Fetches,
     history: History,
     sockets: Sockets,
@@ -139,6 +143,7 @@ impl Engine {
             id: prepared.id,
             partitions: prepared.partitions,
             next_partition: 0,
+            outbox: Outbox::new(Arc::clone(&prepared.publisher)),
             publisher: prepared.publisher,
             fetches: Fetches::new(config.exchange.symbols.len(), history_budget),
             history,
@@ -209,13 +214,20 @@ impl Engine {
             task.abort();
         }
         drop(inbox);
+        if end == End::Stop && self.outbox.close().is_err() {
+            tracing::warn!("the Kafka client takes no more records; the next start finds them in history");
+        }
         self.sockets.close().await;
         end
     }
 
     async fn turn(&mut self, inbox: &mut mpsc::Receiver<Batch>, stop: &CancellationToken) -> End {
         loop {
-            let pause = if self.publisher.queued() > 0 { REPORTS } else { IDLE };
+            let pause = match self.outbox.queued() {
+                0 => IDLE,
+                _ if self.outbox.is_waiting() => ACKNOWLEDGEMENTS,
+                _ => REPORTS,
+            };
             let result = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(End::Stop),
@@ -224,7 +236,7 @@ impl Engine {
                 Some(batch) = inbox.recv() => self.on_batch(batch, stop).await,
                 () = tokio::time::sleep(pause) => Ok(()),
             };
-            let result = result.and_then(|()| self.take_reports());
+            let result = result.and_then(|()| self.publish_waiting());
             self.housekeeping();
             if let Err(end) = result {
                 return end;
@@ -333,7 +345,7 @@ impl Engine {
         let partition = self.partition(symbol);
         let line = &mut self.lines[symbol];
         line.encoder.encode(&trade, &mut self.value);
-        self.publisher.trade(partition, line.symbol.as_str().as_bytes(), &self.value, self.now)?;
+        self.outbox.trade(partition, line.symbol.as_str().as_bytes(), &self.value, self.now)?;
         line.metrics.published(source);
         line.last_trade_ms = line.last_trade_ms.max(trade.time_ms);
         Ok(())
@@ -354,13 +366,13 @@ impl Engine {
             Effect::Publish(..) => {}
             Effect::Mark(mark) => {
                 let signed = Signed { mark, producer: Some(self.id), since_ms: None };
-                self.publisher.mark(line.partition, line.symbol.as_str().as_bytes(), &signed)?;
+                self.outbox.mark(line.partition, line.symbol.as_str().as_bytes(), signed, self.now)?;
                 self.metrics.mark(if matches!(mark, Mark::From(_)) { "from" } else { "until" });
             }
             Effect::Resume { since_ms, until_ms } => {
                 let (mark, since_ms) = (Mark::Until(until_ms), Some(since_ms));
                 let signed = Signed { mark, producer: Some(self.id), since_ms };
-                self.publisher.mark(line.partition, line.symbol.as_str().as_bytes(), &signed)?;
+                self.outbox.mark(line.partition, line.symbol.as_str().as_bytes(), signed, self.now)?;
                 self.metrics.mark("until");
             }
             Effect::Fetch(request, delay) => {
@@ -402,7 +414,7 @@ impl Engine {
                 () = tokio::time::sleep(Duration::from_millis(2)) => {}
             }
             self.now = Instant::now();
-            self.take_reports()?;
+            self.publish_waiting()?;
             self.housekeeping();
             match self.perform(symbol) {
                 Ok(()) => return Ok(()),
@@ -411,10 +423,15 @@ impl Engine {
         }
     }
 
-    fn take_reports(&mut self) -> Result<(), End> {
-        if self.publisher.poll() > 0 {
-            self.last_delivery = Instant::now();
-            self.health.works(KAFKA);
+    /// Takes delivery reports, hands over what may go.
+    fn publish_waiting(&mut self) -> Result<(), End> {
+        match self.outbox.turn() {
+            Ok(0) | Err(Refused::Full) => {}
+            Ok(_) => {
+                self.last_delivery = Instant::now();
+                self.health.works(KAFKA);
+            }
+            Err(Refused::Broken(reason)) => return Err(End::Rebuild(reason)),
         }
         if let Some(reason) = self.publisher.broken() {
             return Err(End::Rebuild(reason));

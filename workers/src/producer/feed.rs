@@ -14,6 +14,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "planted-bugs")]
+use candles_core::planted::{self, Bug};
 use candles_core::{mark::Mark, trade::Trade};
 
 use super::{
@@ -136,6 +138,10 @@ impl Log {
         let reached_ms = trade.time_ms.min(server_ms);
         self.covered_ms = Some(self.covered_ms.map_or(reached_ms, |covered| covered.max(reached_ms)));
         self.newest_ms = self.newest_ms.max(trade.time_ms);
+        #[cfg(feature = "planted-bugs")]
+        if trade.id % 101 == 0 && planted::is(Bug::SkipPublishing) {
+            return true;
+        }
         out.push(Effect::Publish(trade, source));
         if reached_ms >= self.next_mark_ms {
             self.mark_busy(reached_ms, out);
@@ -258,6 +264,8 @@ impl Feed {
                     && covered_ms
                         .is_some_and(|covered| oldest.time_ms + DISORDER_MS < covered.min(server_ms)))
         });
+        #[cfg(feature = "planted-bugs")]
+        let proven = proven || (covered_ms.is_some() && planted::is(Bug::SkipHistory));
         let mut fill = Fill::new(need_ms, trades, server_ms);
         for trade in early {
             fill.hold(Stage::Executed, trade, server_ms, out);
@@ -277,6 +285,8 @@ impl Feed {
         }
         let log = &mut self.log;
         if log.marks && log.newest_ms.saturating_add(QUIET_MS) <= server_ms {
+            #[cfg(feature = "planted-bugs")]
+            let server_ms = server_ms + if planted::is(Bug::PromiseTooMuch) { 30_000 } else { 0 };
             out.push(Effect::Mark(Mark::Until(server_ms)));
             log.next_mark_ms = server_ms.saturating_add(MARK_EVERY_MS);
         }

@@ -39,7 +39,10 @@ const _: () = assert!(BUFFER_TRADES_MAX <= BUFFER_TRADES_TOTAL_MAX);
 pub const QUEUE_RECORDS_MAX: usize = 20_000;
 /// The same in KiB: with 50 symbols a worker stays below 24 MiB.
 pub const QUEUE_KBYTES_MAX: usize = 8 * 1024;
-/// How long a record waits for others to share a request.
+/// Records of one partition that are handed over together: with their keys below the client's `batch.size` of 1 MB
+/// and `batch.num.messages`, so that they go as one request.
+pub const BURST_RECORDS_MAX: usize = 5_000;
+/// How long the client waits for the rest of a burst. Gathering is the outbox's.
 pub const LINGER_MS: u32 = 1;
 /// Requests whose delivery reports are taken at once. More wait for the next turn.
 pub const REPORT_POLLS_MAX: usize = 1_000;

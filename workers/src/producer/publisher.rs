@@ -1,7 +1,7 @@
 //! Records in, delivery reports counted: the producer's Kafka client.
 //!
-//! Every record names its partition: the client never chooses. A full queue is the caller's signal to stop reading
-//! sockets; nothing is dropped. Never waits, except for [`Publisher::flush`] and the metadata calls, which are for
+//! Every record names its partition: the client never chooses. A full queue is told, nothing is dropped. When a record
+//! may go is the `outbox`'s matter. Never waits, except for [`Publisher::flush`] and the metadata calls, which are for
 //! blocking threads.
 //! - acks=all is idempotent; acks 0 and 1 are not. (`idempotent_only_with_all_acks`)
 
@@ -26,11 +26,41 @@ use rdkafka::{
 use super::{limits, metrics::Metrics};
 use crate::kafka;
 
-/// What a delivery report is about.
-const TRADE: usize = 0;
-const MARK: usize = 1;
-const DEAD_LETTER: usize = 2;
-const KINDS: usize = 4;
+/// What a delivery report is about: the word that travels with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ticket {
+    /// A record of this partition, published so many ms after the start.
+    Record {
+        partition: i32,
+        at_ms: u64,
+    },
+    DeadLetter,
+}
+
+impl Ticket {
+    const PARTITION_BITS: u32 = 24;
+    const DEAD_LETTER: usize = usize::MAX;
+
+    fn word(self) -> usize {
+        match self {
+            Self::DeadLetter => Self::DEAD_LETTER,
+            Self::Record { partition, at_ms } => {
+                (at_ms as usize) << Self::PARTITION_BITS
+                    | (partition as usize & ((1 << Self::PARTITION_BITS) - 1))
+            }
+        }
+    }
+
+    fn from_word(word: usize) -> Self {
+        match word {
+            Self::DEAD_LETTER => Self::DeadLetter,
+            _ => Self::Record {
+                partition: (word & ((1 << Self::PARTITION_BITS) - 1)) as i32,
+                at_ms: (word >> Self::PARTITION_BITS) as u64,
+            },
+        }
+    }
+}
 
 /// Why a record was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +83,8 @@ pub struct Publisher {
 /// What delivery reports and the client's errors leave behind.
 #[derive(Default)]
 struct Reports {
-    delivered: AtomicU64,
+    /// Delivered records by partition, since they were last taken.
+    delivered: Mutex<Vec<usize>>,
     dead_letters_failed: AtomicU64,
     /// ms since the start at which one of the last reported records was published; 0: none.
     sample_ms: AtomicU64,
@@ -62,6 +93,20 @@ struct Reports {
 }
 
 impl Reports {
+    /// Moves the counts of delivered records; returns their sum.
+    fn take_delivered(&self, to: &mut Vec<usize>) -> usize {
+        let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        if to.len() < delivered.len() {
+            to.resize(delivered.len(), 0);
+        }
+        let mut sum = 0;
+        for (to, delivered) in to.iter_mut().zip(delivered.iter_mut()) {
+            sum += *delivered;
+            *to += std::mem::take(delivered);
+        }
+        sum
+    }
+
     fn set_broken(&self, reason: String) {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
     }
@@ -91,22 +136,24 @@ impl ClientContext for Reports {
 impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let kind = opaque % KINDS;
-        match result {
-            Ok(_) => {
-                self.delivered.fetch_add(1, Ordering::Relaxed);
-                if kind == TRADE {
-                    self.sample_ms.store((opaque / KINDS) as u64, Ordering::Relaxed);
+    fn delivery(&self, result: &DeliveryResult<'_>, word: usize) {
+        match (result, Ticket::from_word(word)) {
+            (Ok(_), Ticket::Record { partition, at_ms }) => {
+                let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+                let partition = partition as usize;
+                if partition >= delivered.len() {
+                    delivered.resize(partition + 1, 0);
                 }
+                delivered[partition] += 1;
+                self.sample_ms.store(at_ms, Ordering::Relaxed);
             }
-            Err((error, message)) if kind == DEAD_LETTER => {
+            (Ok(_), Ticket::DeadLetter) => {}
+            (Err((error, message)), Ticket::DeadLetter) => {
                 self.dead_letters_failed.fetch_add(1, Ordering::Relaxed);
                 let topic = rdkafka::Message::topic(message);
                 tracing::warn!(topic, %error, "dead letter not delivered; create the topic to keep invalid frames");
             }
-            Err((error, message)) => {
-                let partition = rdkafka::Message::partition(message);
+            (Err((error, _)), Ticket::Record { partition, .. }) => {
                 self.set_broken(format!("a record for partition {partition} was not delivered: {error}"));
             }
         }
@@ -144,21 +191,30 @@ impl Publisher {
 
     /// Appends a trade's record value.
     #[inline]
-    pub fn trade(&self, partition: i32, key: &[u8], value: &[u8], now: Instant) -> Result<(), Refused> {
-        let opaque = now.duration_since(self.started).as_millis() as usize * KINDS + TRADE;
-        let record =
-            BaseRecord::with_opaque_to(&self.topic, opaque).partition(partition).key(key).payload(value);
+    pub fn trade(&self, partition: i32, key: &[u8], value: &[u8], published: Instant) -> Result<(), Refused> {
+        let record = BaseRecord::with_opaque_to(&self.topic, self.ticket(partition, published))
+            .partition(partition)
+            .key(key)
+            .payload(value);
         self.producer.send(record).map_err(|(error, _)| refused(&error))
     }
 
     /// Appends a mark: headers, no value.
-    pub fn mark(&self, partition: i32, key: &[u8], mark: &Signed) -> Result<(), Refused> {
+    pub fn mark(&self, partition: i32, key: &[u8], mark: &Signed, published: Instant) -> Result<(), Refused> {
         let headers = mark.headers().fold(OwnedHeaders::new_with_capacity(3), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(&value) })
         });
         let record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(&self.topic, MARK).partition(partition).key(key).headers(headers);
+            BaseRecord::with_opaque_to(&self.topic, self.ticket(partition, published))
+                .partition(partition)
+                .key(key)
+                .headers(headers);
         self.producer.send(record).map_err(|(error, _)| refused(&error))
+    }
+
+    fn ticket(&self, partition: i32, published: Instant) -> usize {
+        let at_ms = published.saturating_duration_since(self.started).as_millis() as u64;
+        Ticket::Record { partition, at_ms }.word()
     }
 
     /// Keeps what was no trade. Best effort: a full queue or a missing topic does not hold trades.
@@ -167,7 +223,7 @@ impl Publisher {
             .insert(Header { key: "error", value: Some("invalid_frame") })
             .insert(Header { key: "reason", value: Some(error) })
             .insert(Header { key: "symbol", value: Some(symbol) });
-        let record = BaseRecord::with_opaque_to(&self.dead_letter_topic, DEAD_LETTER)
+        let record = BaseRecord::with_opaque_to(&self.dead_letter_topic, Ticket::DeadLetter.word())
             .key(symbol.as_bytes())
             .payload(raw)
             .headers(headers);
@@ -175,20 +231,20 @@ impl Publisher {
         self.metrics.dead_letter(result);
     }
 
-    /// Takes delivery reports that are there. Returns how many records were delivered.
-    pub fn poll(&self) -> u64 {
+    /// Takes delivery reports that are there; adds to `delivered`, by partition.
+    pub fn poll(&self, delivered: &mut Vec<usize>) {
         let reports = self.producer.context();
-        let mut delivered = 0;
+        let mut sum = 0;
         // One poll takes the reports of one request. They must go as fast as they come: the queue counts them.
         for _ in 0..limits::REPORT_POLLS_MAX {
             self.producer.poll(Timeout::After(Duration::ZERO));
-            match reports.delivered.swap(0, Ordering::Relaxed) {
+            match reports.take_delivered(delivered) {
                 0 => break,
-                more => delivered += more,
+                more => sum += more,
             }
         }
-        if delivered > 0 {
-            self.metrics.delivered("delivered", delivered);
+        if sum > 0 {
+            self.metrics.delivered("delivered", sum as u64);
             let sample_ms = reports.sample_ms.swap(0, Ordering::Relaxed);
             if sample_ms > 0 {
                 let now_ms = self.started.elapsed().as_millis() as u64;
@@ -199,12 +255,6 @@ impl Publisher {
         if failed > 0 {
             self.metrics.delivered("dead_letter_failed", failed);
         }
-        delivered
-    }
-
-    /// Records without a delivery report.
-    pub fn queued(&self) -> usize {
-        usize::try_from(self.producer.in_flight_count()).unwrap_or_default()
     }
 
     /// Why the client must be made anew, if it must.
@@ -244,8 +294,8 @@ impl Publisher {
     /// Waits until every record is delivered. Blocks for up to `timeout`.
     pub fn flush(&self, timeout: Duration) -> usize {
         let _ = self.producer.flush(timeout);
-        self.poll();
-        self.queued()
+        self.poll(&mut Vec::new());
+        usize::try_from(self.producer.in_flight_count()).unwrap_or_default()
     }
 }
 

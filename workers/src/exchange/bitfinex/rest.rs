@@ -61,7 +61,8 @@ impl History {
     }
 }
 
-fn parse(
+/// Understands an answer. `server_ms`: the exchange's time, where it is known.
+pub(super) fn parse(
     status: StatusCode,
     body: &[u8],
     rows_max: u16,

@@ -91,7 +91,7 @@ impl Engine {
         self.housekept = Some(now);
         self.health.beat();
         self.limit_buffers();
-        let queued = self.publisher.queued();
+        let queued = self.outbox.queued();
         self.metrics.queued_records.set(queued as i64);
         self.metrics.rejected_symbols.set(self.sockets.rejected() as i64);
         self.show_states();
