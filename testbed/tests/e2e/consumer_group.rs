@@ -131,10 +131,8 @@ async fn a_topic_that_is_deleted_and_made_again_is_read_from_its_start() {
     bed.kafka.delete_topic("again").await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     bed.kafka.create_topic("again", 2, 3, &[]).await.unwrap();
-    let later: Vec<_> = trades[..50]
-        .iter()
-        .map(|trade| candles_core::trade::Trade { time_ms: trade.time_ms + 604_800_000, ..*trade })
-        .collect();
+    let later: Vec<_> =
+        trades[..50].iter().map(|trade| Trade { time_ms: trade.time_ms + 604_800_000, ..*trade }).collect();
     let client = OtherClient::new(&pipeline).await;
     client.trades(PARTITION, golden::SYMBOL, &later);
     eventually("raw points", 12_527, async || pipeline.raw_points().await).await;
