@@ -7,6 +7,8 @@
 //!
 //! - A text reads back as written, and a broken one is refused. (`a_checkpoint_reads_back_as_written`)
 
+use std::num::ParseIntError;
+
 use crate::{interval::Interval, mark::ProducerId, symbol::Symbol};
 
 /// Longest metadata that a broker keeps by default (`offset.metadata.max.bytes`).
@@ -165,9 +167,9 @@ impl Entry {
     fn parse(text: &str, whole: bool) -> Option<Self> {
         let (symbol, rest) = text.split_once('=')?;
         let parts: Vec<&str> = rest.split('/').collect();
-        let (seen, covered, ahead) = match parts.as_slice() {
-            &[seen, covered] => (seen, covered, None),
-            &[seen, covered, reach, islands] if whole => (seen, covered, Some((reach, islands))),
+        let (seen, covered, ahead) = match *parts.as_slice() {
+            [seen, covered] => (seen, covered, None),
+            [seen, covered, reach, islands] if whole => (seen, covered, Some((reach, islands))),
             _ => return None,
         };
         let ahead = match ahead {
@@ -179,8 +181,8 @@ impl Entry {
         };
         Some(Self {
             symbol: Symbol::new(symbol).ok()?,
-            seen_ms: number(seen)?,
-            covered_from_ms: number(covered)?,
+            seen_ms: number(seen).ok()?,
+            covered_from_ms: number(covered).ok()?,
             ahead,
             whole,
         })
@@ -197,7 +199,7 @@ impl Island {
         Some(Self {
             producer: parts.next()?.parse().ok()?,
             from_ms: parts.next()?.parse().ok()?,
-            until_ms: number(parts.next()?)?,
+            until_ms: number(parts.next()?).ok()?,
         })
     }
 }
@@ -206,8 +208,8 @@ fn text(ms: Option<i64>) -> String {
     ms.map(|ms| ms.to_string()).unwrap_or_default()
 }
 
-fn number(text: &str) -> Option<Option<i64>> {
-    if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
+fn number(text: &str) -> Result<Option<i64>, ParseIntError> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {

@@ -42,6 +42,17 @@ enum Limit {
     NextRecord,
 }
 
+/// Who says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claimant {
+    /// A mark of this producer.
+    Producer(ProducerId),
+    /// A mark of a producer that is none of those ahead.
+    Unsigned,
+    /// A trade: it may be of any of them.
+    Anyone,
+}
+
 /// The largest time that was said, and the offset of the record that said it first.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
@@ -118,6 +129,7 @@ impl Frontier {
     }
 
     /// Event time (ms) before which no trade is outstanding.
+    #[inline]
     pub fn watermark_ms(&self) -> Option<i64> {
         self.seen.map(|seen| seen.ms - self.lateness_ms)
     }
@@ -128,6 +140,7 @@ impl Frontier {
     }
 
     /// Whether a checkpoint says of the record at `offset` that its windows are given up.
+    #[inline]
     pub fn is_given_up(&self, offset: i64) -> bool {
         self.by == Limit::NextRecord && offset < self.told_until
     }
@@ -150,7 +163,7 @@ impl Frontier {
     #[inline]
     pub fn trade(&mut self, ms: i64, offset: i64) -> bool {
         if self.unusual {
-            return self.claim(None, ms, offset);
+            return self.claim(Claimant::Anyone, ms, offset);
         }
         self.raise(ms, offset);
         false
@@ -169,7 +182,8 @@ impl Frontier {
             (Mark::Until(ms), Some(producer), Some(since_ms)) if self.by != Limit::NextRecord => {
                 self.begin(producer, since_ms, Some(ms), offset)
             }
-            (Mark::Until(ms), producer, _) => self.claim(Some(producer), ms, offset),
+            (Mark::Until(ms), Some(producer), _) => self.claim(Claimant::Producer(producer), ms, offset),
+            (Mark::Until(ms), None, _) => self.claim(Claimant::Unsigned, ms, offset),
         }
     }
 
@@ -208,9 +222,9 @@ impl Frontier {
         self.unusual = !self.ahead.is_empty() || self.by == Limit::NextRecord || self.told_until > i64::MIN;
     }
 
-    /// Somebody has shown everything up to `ms`: a producer that signs (`Some`), or whoever published a trade.
+    /// Somebody has shown everything up to `ms`.
     #[cold]
-    fn claim(&mut self, by: Option<Option<ProducerId>>, ms: i64, offset: i64) -> bool {
+    fn claim(&mut self, by: Claimant, ms: i64, offset: i64) -> bool {
         if offset < self.told_until {
             return false;
         }
@@ -227,11 +241,12 @@ impl Frontier {
         if self.reach.is_none_or(|reach| ms > reach.ms) {
             self.reach = Some(Seen { ms, offset });
         }
-        let island = by.flatten().and_then(|id| self.ahead.iter_mut().find(|island| island.producer == id));
+        let is_by = |island: &&mut Island| by == Claimant::Producer(island.producer);
+        let island = self.ahead.iter_mut().find(is_by);
         match (by, island) {
             (_, Some(island)) => island.until_ms = island.until_ms.max(Some(ms)),
-            (Some(_), None) => self.raise(ms, offset),
-            (None, None) => {}
+            (Claimant::Anyone, None) => {}
+            (_, None) => self.raise(ms, offset),
         }
         self.settle(offset)
     }
@@ -243,7 +258,7 @@ impl Frontier {
         let nothing_known = self.seen.is_none() && matches!(self.by, Limit::None | Limit::FirstRecord);
         if nothing_known || self.by == Limit::NextRecord {
             return self.begin_at(from_ms, offset)
-                | until_ms.is_some_and(|ms| self.claim(Some(None), ms, offset));
+                | until_ms.is_some_and(|ms| self.claim(Claimant::Unsigned, ms, offset));
         }
         let evidence = self.evidence(from_ms);
         if self.reaches(from_ms) {

@@ -59,6 +59,15 @@ enum Rereading {
     FromCheckpoint,
 }
 
+/// What is known of a symbol before its first record.
+#[derive(Debug, Clone, Copy)]
+enum First {
+    /// Nothing is missing.
+    Covered,
+    /// Nothing; and the record speaks of this time (ms).
+    Record(i64),
+}
+
 /// A window that the watermark has passed.
 #[derive(Debug, Clone, Copy)]
 pub struct Closed<'a> {
@@ -151,7 +160,7 @@ impl Builder {
         if trade.time_ms >= self.sweep_at_ms && !silent {
             self.sweep(trade.time_ms);
         }
-        let first = self.first_frontier(silent, trade.time_ms);
+        let first = self.first(silent, trade.time_ms);
         let state = self.state(symbol, first)?;
         let outcome = state.add(exchange, trade, offset);
         state.see(trade.time_ms, offset);
@@ -171,8 +180,8 @@ impl Builder {
         let silent = offset < self.head;
         let first = match signed.mark {
             // A first record that says where coverage starts needs no further margin.
-            Mark::From(_) => Frontier::unlimited(self.settings.lateness_ms),
-            Mark::Until(ms) => self.first_frontier(silent, ms),
+            Mark::From(_) => First::Covered,
+            Mark::Until(ms) => self.first(silent, ms),
         };
         let Some(state) = self.state(symbol, first) else { return };
         state.mark(&signed, offset);
@@ -258,21 +267,29 @@ impl Builder {
     }
 
     /// What a symbol starts with whose first record speaks of `time_ms`.
-    fn first_frontier(&self, silent: bool, time_ms: i64) -> Frontier {
+    fn first(&self, silent: bool, time_ms: i64) -> First {
         if silent && self.rereading == Rereading::FromCheckpoint {
-            Frontier::unlimited(self.settings.lateness_ms)
+            First::Covered
         } else {
-            Frontier::of_first_record(self.settings.lateness_ms, time_ms)
+            First::Record(time_ms)
         }
     }
 
     /// `None` for a text that is no symbol.
-    fn state(&mut self, symbol: &str, first: Frontier) -> Option<&mut SymbolState> {
-        let index = match self.by_symbol.get(symbol) {
-            Some(&index) => index,
-            None => self.insert(SymbolState::new(Symbol::new(symbol).ok()?, &self.settings, first)),
-        };
+    fn state(&mut self, symbol: &str, first: First) -> Option<&mut SymbolState> {
+        let known = self.by_symbol.get(symbol).copied();
+        let index = if let Some(index) = known { index } else { self.begin(symbol, first)? };
         Some(&mut self.symbols[index])
+    }
+
+    #[cold]
+    fn begin(&mut self, symbol: &str, first: First) -> Option<usize> {
+        let lateness_ms = self.settings.lateness_ms;
+        let frontier = match first {
+            First::Covered => Frontier::unlimited(lateness_ms),
+            First::Record(time_ms) => Frontier::of_first_record(lateness_ms, time_ms),
+        };
+        Some(self.insert(SymbolState::new(Symbol::new(symbol).ok()?, &self.settings, frontier)))
     }
 
     fn insert(&mut self, state: SymbolState) -> usize {

@@ -14,7 +14,7 @@ use candles_core::{
     config::OffsetReset,
 };
 use rdkafka::{
-    Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaResult,
+    Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaResult, metadata::MetadataTopic,
     topic_partition_list::TopicPartitionListElem,
 };
 
@@ -38,14 +38,14 @@ impl Intake {
             committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
             Ok(committed)
         })?;
-        let from_the_end = self.from_the_end(consumer, &committed)?;
+        let at_the_end = self.starts_at_the_end(consumer, &committed)?;
         let mut starts = TopicPartitionList::with_capacity(list.count());
         for element in committed.elements() {
             let number = element.partition();
             let (low, high) = self.insist("read the ends of the partitions", || {
                 consumer.fetch_watermarks(&self.topic, number, BROKER_CALL)
             })?;
-            let reset = if from_the_end { high } else { low };
+            let reset = if at_the_end { high } else { low };
             let partition = self.resume(number, element.offset(), element.metadata(), (low, high), reset);
             // A valid offset is never refused.
             let _ = starts.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()));
@@ -57,7 +57,7 @@ impl Intake {
 
     /// Whether partitions without a committed offset are read from their ends: by `offsetReset: Latest`, and only in a
     /// group without a past. Else they are new, and their first records are nobody's past. `None`: going down.
-    fn from_the_end(&self, consumer: &GroupConsumer, committed: &TopicPartitionList) -> Option<bool> {
+    fn starts_at_the_end(&self, consumer: &GroupConsumer, committed: &TopicPartitionList) -> Option<bool> {
         let is_committed = |list: &TopicPartitionList| {
             list.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_)))
         };
@@ -70,7 +70,7 @@ impl Intake {
         let all = self.insist("read committed offsets", || {
             let metadata = consumer.fetch_metadata(Some(&self.topic), BROKER_CALL)?;
             let mut all = TopicPartitionList::new();
-            for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
                 all.add_partition(&self.topic, partition.id());
             }
             let all = consumer.committed_offsets(all, BROKER_CALL)?;

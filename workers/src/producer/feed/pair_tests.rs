@@ -8,7 +8,6 @@ use candles_core::{
 use proptest::prelude::*;
 
 use super::{
-    super::limits::OUTAGE_MAX,
     tests::{Model, Step, trade},
     *,
 };
@@ -190,7 +189,9 @@ proptest! {
     #[test]
     fn two_producers_with_any_faults_give_no_false_final_candle(acts in acts(&[0, 1])) {
         let mut pair = Pair::new();
-        acts.into_iter().for_each(|act| pair.play(act));
+        for act in acts {
+            pair.play(act);
+        }
         pair.settle();
         for (start_ms, count, complete) in pair.windows() {
             prop_assert!(!complete || count == pair.truth(start_ms), "{} at {}", count, start_ms);
@@ -218,14 +219,13 @@ fn a_gap_of_one_is_none_and_a_gap_of_both_is_one() {
         let mut pair = Pair::new();
         let cut: &[usize] = if both { &[0, 1] } else { &[0] };
         let each = |pair: &mut Pair, step: Step| {
-            cut.iter().for_each(|&who| pair.play(Act::At(who, step.clone())));
+            for &who in cut {
+                pair.play(Act::At(who, step.clone()));
+            }
         };
         (0..20).for_each(|_| pair.play(Act::Trade(1_000)));
         each(&mut pair, Step::Interrupt);
         (0..20).for_each(|_| pair.play(Act::Trade(1_000)));
-        pair.producers
-            .iter_mut()
-            .for_each(|producer| assert!(OUTAGE_MAX > Duration::ZERO && producer.delivered > 0));
         each(&mut pair, Step::Subscribe);
         each(&mut pair, Step::GiveUp);
         (0..20).for_each(|_| pair.play(Act::Trade(1_000)));
