@@ -91,7 +91,9 @@ pub fn texts(data: &[u8]) {
         assert!(start_ms <= 1_767_225_600_000 && 1_767_225_600_000 < start_ms + interval.length_ms());
     }
     if let Ok(checkpoint) = Checkpoint::decode(text) {
-        assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
+        // By its text: one of an earlier release says less than its entries could.
+        let (written, again) = (checkpoint.encode(), Checkpoint::decode(&checkpoint.encode()));
+        assert_eq!(again.map(|again| again.encode()), Ok(written));
     }
 }
 
