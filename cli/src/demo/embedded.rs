@@ -2,7 +2,8 @@
 //! the consumers as the library that their programs are made of.
 //!
 //! The mock cluster keeps the newest 5 MB or 100,000 records of a partition, which is hours of the demo's market; older
-//! ones go as by retention. The small InfluxDB keeps every point in memory, about 20 MB an hour.
+//! ones go as by retention. The small InfluxDB keeps every point and the simulator every trade: together they grew by 45 MB
+//! in an hour of the market.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;

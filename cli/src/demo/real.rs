@@ -21,7 +21,8 @@ pub struct Real {
 impl Real {
     /// Starts the servers and creates the topics.
     pub async fn start() -> anyhow::Result<Self> {
-        let bed = Testbed::builder("demo").start().await?;
+        // Boxed: starting all servers is a large future.
+        let bed = Box::pin(Testbed::builder("demo").start()).await?;
         let settings = [("min.insync.replicas", "2")];
         bed.kafka.create_topic(TOPIC, PARTITIONS, 3, &settings).await?;
         bed.kafka.create_topic(&format!("{TOPIC}-dlq"), 1, 3, &settings).await?;
