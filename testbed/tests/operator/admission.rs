@@ -163,7 +163,8 @@ async fn objects_from_before_a_rule_can_be_edited_elsewhere() {
     })
     .await;
     let mut restored = shipped;
-    restored["metadata"]["resourceVersion"] = world.api.get(path).await.unwrap()["metadata"]["resourceVersion"].clone();
+    restored["metadata"]["resourceVersion"] =
+        world.api.get(path).await.unwrap()["metadata"]["resourceVersion"].clone();
     world.api.replace(path, &restored).await.unwrap();
     let old = world.candles("candlepipelines/old");
     let worse = json!({"spec": {"candles": {"intervals": ["60s", "1m", "2m"]}}});
