@@ -162,7 +162,7 @@ impl Chromium {
                 self.errors.push(params["entry"].to_string());
             }
             "Runtime.consoleAPICalled" if params["type"] == "error" => {
-                self.errors.push(params["args"].to_string())
+                self.errors.push(params["args"].to_string());
             }
             _ => {}
         }
