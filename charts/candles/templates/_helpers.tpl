@@ -19,6 +19,13 @@ app.kubernetes.io/name: candles-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Of pods: nothing that a new version of the chart alone would change, since that would restart them. */}}
+{{- define "candles.podLabels" -}}
+{{- $labels := dict "app.kubernetes.io/component" "operator" "app.kubernetes.io/part-of" "candles" -}}
+{{- $own := mergeOverwrite $labels (include "candles.selector" . | fromYaml) -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.commonLabels) (deepCopy .Values.podLabels) $own) -}}
+{{- end -}}
+
 {{- define "candles.labels" -}}
 {{- $labels := dict
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")

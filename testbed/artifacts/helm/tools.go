@@ -5,7 +5,6 @@ package tools
 
 import (
 	_ "github.com/yannh/kubeconform/cmd/kubeconform"
-	_ "github.com/zegl/kube-score/cmd/kube-score"
 	_ "helm.sh/helm/v3/cmd/helm"
 	_ "sigs.k8s.io/kind"
 )
