@@ -119,15 +119,15 @@ impl Objects {
 
     /// Specs of all pods, by the name of what makes them.
     pub fn pods(&self) -> Vec<(String, &Value)> {
-        let name = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
-        let spec = |object| match object {
-            Value::Object(_) if object["kind"] == "Pod" => Some((name(object), &object["spec"])),
-            _ if object["spec"]["template"]["spec"].is_object() => {
-                Some((name(object), &object["spec"]["template"]["spec"]))
+        let mut found = Vec::new();
+        for object in &self.0 {
+            let template = &object["spec"]["template"]["spec"];
+            let spec = if object["kind"] == "Pod" { &object["spec"] } else { template };
+            if spec.is_object() {
+                found.push((object["metadata"]["name"].as_str().unwrap().to_owned(), spec));
             }
-            _ => None,
-        };
-        self.0.iter().filter_map(spec).collect()
+        }
+        found
     }
 }
 
