@@ -29,7 +29,10 @@ fn every_object_fits_every_kubernetes_version() {
     let folder = tempfile::tempdir().unwrap();
     let definition = objects("candles", "").of_kind("CustomResourceDefinition").next().unwrap().clone();
     let mut schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
-    schema["properties"]["metadata"] = json!({"type": "object"});
+    // What every object has, which a definition need not say.
+    for (key, kind) in [("apiVersion", "string"), ("kind", "string"), ("metadata", "object")] {
+        schema["properties"][key] = json!({"type": kind});
+    }
     close(&mut schema);
     std::fs::write(folder.path().join("candlepipeline-candles-v1alpha1.json"), schema.to_string()).unwrap();
     let mut manifest = String::new();
