@@ -1,5 +1,6 @@
 //! README of each chart: its table of values is made from values.yaml, where every value has a comment.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -25,7 +26,10 @@ fn rows(text: &str) -> Vec<Row> {
         let indent = line.len() - line.trim_start().len();
         let words = line.trim();
         if let Some(said) = words.strip_prefix('#') {
-            comment.push(said.trim());
+            // Examples are lists, and what belongs to them is indented.
+            if !said.starts_with(" -") && !said.starts_with("  ") {
+                comment.push(said.trim());
+            }
             continue;
         }
         let Some((key, rest)) = words.split_once(':').filter(|_| !words.starts_with('-')) else {
@@ -43,6 +47,22 @@ fn rows(text: &str) -> Vec<Row> {
 
 fn default<'a>(values: &'a Value, path: &[String]) -> &'a Value {
     path.iter().fold(values, |value, key| &value[key])
+}
+
+/// JSON with sorted keys, whatever features other crates switch on.
+fn sorted(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<String, String> = members
+                .iter()
+                .map(|(key, value)| (Value::from(key.as_str()).to_string(), sorted(value)))
+                .collect();
+            let pairs: Vec<String> = members.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+            format!("{{{}}}", pairs.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(sorted).collect::<Vec<_>>().join(",")),
+        single => single.to_string(),
+    }
 }
 
 fn table(chart: &str) -> String {
@@ -66,7 +86,7 @@ fn table(chart: &str) -> String {
             continue;
         }
         assert!(!row.comment.is_empty(), "{chart}: values.yaml says nothing about {name}");
-        let value = default(&values, &row.path).to_string();
+        let value = sorted(default(&values, &row.path));
         let _ = writeln!(table, "| `{name}` | `{value}` | {} |", row.comment.replace('|', "\\|"));
     }
     table

@@ -276,7 +276,7 @@ fn default_objects_are_the_golden_ones() {
             let key = line.trim_start().split(':').next().unwrap_or_default();
             if ["token", "password", "admin-password"].contains(&key)
                 && line.len() > 30
-                && !line.contains("path")
+                && !line.contains(['{', '$'])
             {
                 format!("{}: (made at install)", line.split(':').next().unwrap_or_default())
             } else {
