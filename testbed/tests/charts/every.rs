@@ -38,11 +38,11 @@ fn every_object_fits_every_kubernetes_version() {
     let mut manifest = String::new();
     for (_, _, objects) in all_cases() {
         for object in &objects.0 {
-            manifest += &format!("---\n{object}\n");
+            manifest.extend(["---\n", &object.to_string(), "\n"]);
         }
     }
     let example = std::fs::read_to_string(crate::chart::ROOT.join("examples/kind.yaml")).unwrap();
-    manifest += &format!("---\n{example}");
+    manifest.extend(["---\n", &example]);
     let check = |version: &str, manifest: &str| {
         let mut kubeconform = program("kubeconform");
         kubeconform.args([
@@ -66,10 +66,10 @@ fn every_object_fits_every_kubernetes_version() {
         // A check that sees nothing is not one.
         let summary = said.lines().last().unwrap();
         assert!(summary.contains("Invalid: 0, Errors: 0, Skipped: 1"), "{summary}");
-        for (right, wrong) in [("\"replicas\":2", "\"replcas\":2"), ("symbols", "symbls")] {
-            assert!(manifest.contains(right));
-            assert!(!check(version, &manifest.replace(right, wrong)).status.success(), "{version}: {wrong}");
-        }
+    }
+    for (right, wrong) in [("\"replicas\":2", "\"replcas\":2"), ("symbols", "symbls")] {
+        assert!(manifest.contains(right));
+        assert!(!check(KUBERNETES[0], &manifest.replace(right, wrong)).status.success(), "{wrong}");
     }
 }
 
