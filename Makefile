@@ -2,11 +2,13 @@
 # Cargo builds into CARGO_TARGET_DIR where it is set. CANDLES_CACHE names the folder for the real servers
 # (default: candles in the XDG cache home), CANDLES_RUN_DIR the one for logs and data of runs.
 .DEFAULT_GOAL := help
-.PHONY: help lint test e2e demo bench instructions install-servers deny clean clean-servers
+.PHONY: help lint test e2e chaos chaos-planted demo bench instructions install-servers deny clean clean-servers
 .PHONY: charts-test images kind-load kind-up kind-down
 
 CARGO ?= cargo
-E2E = --test servers --test e2e --test charts --test demo
+E2E = --test servers --test e2e --test operator --test operator_topics --test charts
+# `candlectl` on the same servers, and its pages in headless Chromium.
+E2E_CLI = --test real --test browser
 TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
 
 help: ## List what can be made
@@ -19,6 +21,8 @@ lint: ## Formatting and clippy, warnings denied
 	$(CARGO) clippy --workspace --lib --bins --locked -- -D warnings
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings $(IN_TESTS)
 	$(CARGO) clippy --locked --package candles-testbed $(E2E) -- -D warnings $(IN_TESTS)
+	$(CARGO) clippy --locked --package candles-workers --features planted-bugs --lib --bins -- -D warnings
+	$(CARGO) clippy --locked --package candles-cli $(E2E_CLI) -- -D warnings $(IN_TESTS)
 
 test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 	$(CARGO) test --workspace --locked
@@ -26,14 +30,28 @@ test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 # Two threads: with one, every test would start servers of its own (testbed/src/servers/shared.rs).
 e2e: binaries install-servers ## The same behaviours on the real servers
 	$(CARGO) test --locked --package candles-testbed $(E2E) -- --test-threads=2
+	$(CARGO) test --locked --package candles-cli $(E2E_CLI) -- --test-threads=2
 
-demo: binaries ## Candles of a simulated market through the real servers, until Ctrl-C (ARGS="--seconds 60")
-	@$(TESTBED) demo $(ARGS)
+# One seed is one schedule: see docs/chaos.md.
+CHAOS_ARGS = $(if $(CHAOS_RUNS),--runs $(CHAOS_RUNS)) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED)) \
+    $(if $(CHAOS_ONLY),--only $(CHAOS_ONLY)) $(if $(CHAOS_SECONDS),--seconds $(CHAOS_SECONDS))
+CHAOS = $(CARGO) run --quiet --locked --package candles-testbed --bin chaos --
+chaos: binaries install-servers ## Break everything while it works, judge every candle (CHAOS_RUNS=200, CHAOS_SEED=7, CHAOS_ONLY=broker-kill)
+	$(CHAOS) $(CHAOS_ARGS) $(ARGS)
 
-bench: install-servers ## Speed, memory and latency of the workers on the real servers: prints, asserts nothing (minutes)
-	$(CARGO) build --release --locked --package candles-workers --bins
+# A binary of its own beside the workers, which stay as they are.
+chaos-planted: binaries install-servers ## Judge the judge: workers with planted bugs, each must be seen
+	$(CARGO) build --locked --package candles-workers --features planted-bugs --bin planted
+	$(CHAOS) --planted
+
+demo: ## A whole pipeline in one process, in the browser and here, until Ctrl-C (ARGS="--real" for real servers)
+	$(CARGO) build --quiet --locked --package candles-cli $(if $(findstring --real,$(ARGS)),--package candles-workers) --bins
+	@$(CARGO) run --quiet --locked --package candles-cli --bin candlectl -- demo $(ARGS)
+
+bench: install-servers ## Speed, memory and latency of workers and operator on the real servers: prints, asserts nothing (half an hour)
+	$(CARGO) build --release --locked --package candles-workers --package candles-operator --bins
 	$(CARGO) bench --locked --package candles-workers --bench producer --bench consumer
-	$(CARGO) bench --locked --package candles-testbed --bench pipeline
+	$(CARGO) bench --locked --package candles-testbed --bench pipeline --bench operator
 
 # Needs valgrind. The difference of two counts is the work itself, without start and end.
 INSTRUCTIONS = produce:parse produce:encode produce:all consume:decode consume:aggregate consume:all

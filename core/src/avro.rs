@@ -7,6 +7,8 @@
 //! - Hand-written bytes equal those of `apache-avro`, both ways. (`bytes_equal_those_of_apache_avro`)
 //! - No input makes it panic or allocate more than [`VALUE_BYTES_MAX`]. (`hostile_bytes_are_refused`)
 
+mod any;
+
 use std::sync::LazyLock;
 
 use apache_avro::{
@@ -16,7 +18,10 @@ use apache_avro::{
     types::Value,
 };
 
+pub use self::any::AnySchema;
 use crate::trade::{InvalidTrade, Trade, TradeRecord};
+/// A decoded value of any Avro type.
+pub use apache_avro::types::Value as AvroValue;
 
 /// The schema that this release writes, as registered: `schemas/trade.avsc`.
 pub const TRADE_SCHEMA_JSON: &str = include_str!("../../schemas/trade.avsc");

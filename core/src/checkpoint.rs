@@ -1,16 +1,23 @@
 //! How to rebuild a builder at an offset: the metadata string of a commit.
 //!
 //! A [`Checkpoint`] in, a text of at most [`METADATA_BYTES_MAX`] out, and back. The text:
-//! `c1;<origin>;<reread>;<lateness ms>;<intervals>;<entries>`, where entries is `fresh` or a list of
-//! `<symbol>=<seen ms>/<covered from ms>`, either of which may be empty.
+//! `c2;<origin>;<reread>;<last offset>:<last ms>;<lateness ms>;<intervals>;<entries>`, where entries is `fresh` or a list of
+//! `<symbol>=<seen ms>/<covered from ms>`, either of which may be empty; where producers are ahead of the frontier,
+//! `/<reach ms>/<producer>:<from ms>:<until ms>+...` follows. `c1` of an earlier release is read too.
 //!
 //! - A text reads back as written, and a broken one is refused. (`a_checkpoint_reads_back_as_written`)
 
-use crate::{interval::Interval, symbol::Symbol};
+use std::num::ParseIntError;
+
+use crate::{interval::Interval, mark::ProducerId, symbol::Symbol};
 
 /// Longest metadata that a broker keeps by default (`offset.metadata.max.bytes`).
 pub const METADATA_BYTES_MAX: usize = 4_096;
-const VERSION: &str = "c1";
+const VERSION: &str = "c2";
+/// Its entries hold only what records before `reread` said.
+const VERSION_1: &str = "c1";
+/// Longest text of a [`LastRecord`]: it is added when all else is known to fit.
+const LAST_BYTES_MAX: usize = 41;
 const FRESH: &str = "fresh";
 
 /// What the candles of a log depend on besides the log.
@@ -31,21 +38,56 @@ pub struct Checkpoint {
     pub origin: i64,
     /// R: no open window has a trade before it.
     pub reread: i64,
+    /// The record before the head, by which a log that was made anew under the same name is told from this one.
+    pub last: Option<LastRecord>,
     /// The log from `origin` on tells everything, and nothing less does.
     pub fresh: bool,
     /// What the log from `reread` on cannot tell.
     pub entries: Vec<Entry>,
 }
 
-/// What records before `reread` said about one symbol.
+/// A record of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// When it was published (ms).
+    pub timestamp_ms: i64,
+}
+
+/// Where one symbol stands at the offset of the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Whose.
     pub symbol: Symbol,
-    /// Largest trade time or `until` mark, ms.
+    /// Time (ms) up to which the log's claims have no hole: the watermark's source.
     pub seen_ms: Option<i64>,
-    /// Windows that start before this (ms) are incomplete.
+    /// Windows that start before this (ms) are incomplete. `i64::MAX`: the next record will say.
     pub covered_from_ms: Option<i64>,
+    /// Producers beyond a hole.
+    pub ahead: Option<Ahead>,
+    /// Records up to the head have nothing to add.
+    pub whole: bool,
+}
+
+/// Producers whose claims start beyond the frontier of a symbol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    /// The largest time (ms) that anybody said.
+    pub reach_ms: i64,
+    /// By the start of what they claim; not empty.
+    pub islands: Vec<Island>,
+}
+
+/// What one producer claims beyond a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Island {
+    /// Which.
+    pub producer: ProducerId,
+    /// It has shown every trade from here (ms) on,
+    pub from_ms: i64,
+    /// up to here (ms), as far as its marks say.
+    pub until_ms: Option<i64>,
 }
 
 /// The metadata of a commit is not ours: another program, an administrator's reset, or another release.
@@ -56,7 +98,8 @@ pub struct CheckpointError(String);
 impl Checkpoint {
     /// Whether the text is short enough for a broker.
     pub fn fits(&self) -> bool {
-        self.encode().len() <= METADATA_BYTES_MAX
+        let last_bytes = if self.last.is_some() { 0 } else { LAST_BYTES_MAX };
+        self.encode().len() + last_bytes <= METADATA_BYTES_MAX
     }
 
     /// The text.
@@ -68,7 +111,8 @@ impl Checkpoint {
             self.entries.iter().map(Entry::encode).collect::<Vec<_>>().join(",")
         };
         let (origin, reread, lateness_ms) = (self.origin, self.reread, self.settings.lateness_ms);
-        format!("{VERSION};{origin};{reread};{lateness_ms};{};{entries}", intervals.join(","))
+        let last = self.last.map(|last| format!("{}:{}", last.offset, last.timestamp_ms)).unwrap_or_default();
+        format!("{VERSION};{origin};{reread};{last};{lateness_ms};{};{entries}", intervals.join(","))
     }
 
     /// Reads what [`Checkpoint::encode`] wrote.
@@ -78,8 +122,14 @@ impl Checkpoint {
 
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.split(';').collect();
-        let &[VERSION, origin, reread, lateness_ms, intervals, entries] = fields.as_slice() else {
-            return None;
+        let (whole, origin, reread, last, lateness_ms, intervals, entries) = match *fields.as_slice() {
+            [VERSION, origin, reread, last, lateness_ms, intervals, entries] => {
+                (true, origin, reread, last, lateness_ms, intervals, entries)
+            }
+            [VERSION_1, origin, reread, lateness_ms, intervals, entries] => {
+                (false, origin, reread, "", lateness_ms, intervals, entries)
+            }
+            _ => return None,
         };
         let fresh = entries == FRESH;
         let entries = if fresh { "" } else { entries };
@@ -91,29 +141,75 @@ impl Checkpoint {
             settings,
             origin: origin.parse().ok()?,
             reread: reread.parse().ok()?,
+            last: if last.is_empty() { None } else { Some(LastRecord::parse(last)?) },
             fresh,
-            entries: list(entries).map(Entry::parse).collect::<Option<_>>()?,
+            entries: list(entries).map(|text| Entry::parse(text, whole)).collect::<Option<_>>()?,
         };
         (0 <= checkpoint.origin && checkpoint.origin <= checkpoint.reread).then_some(checkpoint)
     }
 }
 
+impl LastRecord {
+    fn parse(text: &str) -> Option<Self> {
+        let (offset, timestamp_ms) = text.split_once(':')?;
+        Some(Self { offset: offset.parse().ok()?, timestamp_ms: timestamp_ms.parse().ok()? })
+    }
+}
+
 impl Entry {
     fn encode(&self) -> String {
-        let number = |ms: Option<i64>| ms.map(|ms| ms.to_string()).unwrap_or_default();
-        format!("{}={}/{}", self.symbol, number(self.seen_ms), number(self.covered_from_ms))
+        let frontier = format!("{}={}/{}", self.symbol, text(self.seen_ms), text(self.covered_from_ms));
+        let Some(ahead) = &self.ahead else { return frontier };
+        let islands: Vec<String> = ahead.islands.iter().map(Island::encode).collect();
+        format!("{frontier}/{}/{}", ahead.reach_ms, islands.join("+"))
+    }
+
+    fn parse(text: &str, whole: bool) -> Option<Self> {
+        let (symbol, rest) = text.split_once('=')?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        let (seen, covered, ahead) = match *parts.as_slice() {
+            [seen, covered] => (seen, covered, None),
+            [seen, covered, reach, islands] if whole => (seen, covered, Some((reach, islands))),
+            _ => return None,
+        };
+        let ahead = match ahead {
+            Some((reach, islands)) => Some(Ahead {
+                reach_ms: reach.parse().ok()?,
+                islands: islands.split('+').map(Island::parse).collect::<Option<_>>()?,
+            }),
+            None => None,
+        };
+        Some(Self {
+            symbol: Symbol::new(symbol).ok()?,
+            seen_ms: number(seen).ok()?,
+            covered_from_ms: number(covered).ok()?,
+            ahead,
+            whole,
+        })
+    }
+}
+
+impl Island {
+    fn encode(&self) -> String {
+        format!("{}:{}:{}", self.producer, self.from_ms, text(self.until_ms))
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (symbol, times) = text.split_once('=')?;
-        let (seen, covered) = times.split_once('/')?;
-        let number = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+        let mut parts = text.splitn(3, ':');
         Some(Self {
-            symbol: Symbol::new(symbol).ok()?,
-            seen_ms: number(seen)?,
-            covered_from_ms: number(covered)?,
+            producer: parts.next()?.parse().ok()?,
+            from_ms: parts.next()?.parse().ok()?,
+            until_ms: number(parts.next()?).ok()?,
         })
     }
+}
+
+fn text(ms: Option<i64>) -> String {
+    ms.map(|ms| ms.to_string()).unwrap_or_default()
+}
+
+fn number(text: &str) -> Result<Option<i64>, ParseIntError> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
@@ -124,8 +220,16 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
+    fn symbol(text: &str) -> Symbol {
+        Symbol::new(text).unwrap()
+    }
+
+    fn entry(seen_ms: Option<i64>, covered_from_ms: Option<i64>, ahead: Option<Ahead>) -> Entry {
+        Entry { symbol: symbol("tBTCUSD"), seen_ms, covered_from_ms, ahead, whole: true }
+    }
+
     fn checkpoint() -> Checkpoint {
-        let symbol = |text| Symbol::new(text).unwrap();
+        let island = Island { producer: ProducerId::new(0xbeef), from_ms: 7, until_ms: None };
         Checkpoint {
             settings: Settings {
                 intervals: vec!["1m".parse().unwrap(), "2m".parse().unwrap()],
@@ -133,14 +237,12 @@ mod tests {
             },
             origin: 3,
             reread: 4_711,
+            last: Some(LastRecord { offset: 4_800, timestamp_ms: 1_570_752_000_500 }),
             fresh: false,
             entries: vec![
-                Entry { symbol: symbol("tBTCUSD"), seen_ms: Some(1_570_752_000_000), covered_from_ms: None },
-                Entry {
-                    symbol: symbol("tAVAX:USD"),
-                    seen_ms: None,
-                    covered_from_ms: Some(1_570_752_000_001),
-                },
+                entry(Some(1_570_752_000_000), None, None),
+                Entry { symbol: symbol("tAVAX:USD"), ..entry(None, Some(1_570_752_000_001), None) },
+                entry(Some(5), Some(i64::MAX), Some(Ahead { reach_ms: 9, islands: vec![island, island] })),
             ],
         }
     }
@@ -150,22 +252,37 @@ mod tests {
         let named = checkpoint();
         assert_eq!(
             named.encode(),
-            "c1;3;4711;10000;1m,2m;tBTCUSD=1570752000000/,tAVAX:USD=/1570752000001",
+            "c2;3;4711;4800:1570752000500;10000;1m,2m;tBTCUSD=1570752000000/,tAVAX:USD=/1570752000001,\
+             tBTCUSD=5/9223372036854775807/9/beef:7:+beef:7:",
             "the text is a contract with running groups"
         );
         let fresh = Checkpoint { fresh: true, entries: Vec::new(), ..checkpoint() };
-        let empty = Checkpoint { entries: Vec::new(), ..checkpoint() };
+        let empty = Checkpoint { entries: Vec::new(), last: None, ..checkpoint() };
         for checkpoint in [named, fresh, empty] {
             assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
         }
     }
 
     #[test]
+    fn an_earlier_releases_text_is_read() {
+        let read = Checkpoint::decode("c1;3;4711;10000;1m;tBTCUSD=1570752000000/").unwrap();
+        assert_eq!(read.entries, [Entry { whole: false, ..entry(Some(1_570_752_000_000), None, None) }]);
+    }
+
+    #[test]
     fn a_foreign_text_is_refused() {
         let good = checkpoint().encode();
-        let bad =
-            ["", "hello", "c2;3;4711;10000;1m;", "c1;3;4711;10000;1x;", "c1;5;4;0;1m;", "c1;0;1;0;1m;t=1"];
-        for text in bad.into_iter().chain([&good[..good.len() - 20], &format!("{good};x")]) {
+        let bad = [
+            "",
+            "hello",
+            "c3;3;4711;;10000;1m;",
+            "c2;3;4711;;10000;1x;",
+            "c2;5;4;;0;1m;",
+            "c2;0;1;;0;1m;t=1",
+            "c2;0;1;7;0;1m;",
+            "c1;0;1;0;1m;tBTCUSD=1//2/a:1:",
+        ];
+        for text in bad.into_iter().chain([&good[..good.len() - 5], &format!("{good};x")]) {
             assert!(Checkpoint::decode(text).is_err(), "{text}");
         }
     }

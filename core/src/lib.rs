@@ -12,5 +12,12 @@ pub mod decimal;
 pub mod interval;
 pub mod mark;
 pub mod partitioner;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod symbol;
 pub mod trade;
+
+#[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
+compile_error!(
+    "planted bugs are for the test of the judge: a build without debug assertions must not have them"
+);

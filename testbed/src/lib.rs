@@ -1,6 +1,10 @@
-//! What tests and the demo run against: exchange simulator, in-process doubles and the real servers.
+//! What tests, chaos runs and the demo run against: exchange simulator, in-process doubles, the real servers, a proxy
+//! before them, and the judge of what came out.
 
-pub mod demo;
+pub mod chaos;
 pub mod doubles;
 pub mod exchange;
+pub mod fuzz;
+pub mod judge;
+pub mod proxy;
 pub mod servers;

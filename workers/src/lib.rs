@@ -6,6 +6,8 @@
 
 pub mod consumer;
 pub mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod kafka;
 pub mod producer;
 pub mod registry;

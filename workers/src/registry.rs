@@ -4,6 +4,8 @@
 //! One try for each call; what the caller does about a failure follows from [`RegistryError`]. Caching and retrying
 //! are the caller's.
 
+mod inspect;
+
 use std::time::Duration;
 
 use candles_core::config::{SchemaRegistryAuth, SchemaRegistryConfig};
@@ -11,6 +13,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+pub use self::inspect::Version;
 use crate::runtime::secret::{self, SecretError};
 
 /// Longest answer that is read.
@@ -92,6 +95,17 @@ struct Problem {
 struct Refusal {
     status: StatusCode,
     problem: Problem,
+}
+
+/// Fuzz target: any answer, read as each of those that a registry gives.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz_answer(data: &[u8]) {
+    let _ = serde_json::from_slice::<Registered>(data).map(|answer| answer.id);
+    let _ = serde_json::from_slice::<Problem>(data).map(|problem| problem.message.len());
+    if let Ok(Schema { schema }) = serde_json::from_slice(data) {
+        let _ = candles_core::avro::TradeSchema::parse(&schema);
+        let _ = candles_core::avro::check_evolution(&schema, candles_core::avro::TRADE_SCHEMA_JSON);
+    }
 }
 
 impl Registry {

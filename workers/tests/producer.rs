@@ -14,7 +14,7 @@ use std::{
 use candles_core::{
     avro::{TRADE_SCHEMA_JSON, TradeSchema, split},
     config::PipelineConfig,
-    mark::Mark,
+    mark::{Mark, Signed},
     partitioner::key_hash_partition,
     trade::Trade,
 };
@@ -27,9 +27,9 @@ use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
-    message::{BorrowedMessage, Headers as _},
+    message::{BorrowedMessage, Header, Headers as _, OwnedHeaders},
     mocking::MockCluster,
-    producer::DefaultProducerContext,
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,7 @@ struct Entry {
     partition: i32,
     symbol: String,
     content: Content,
+    signed: Option<Signed>,
 }
 
 #[derive(Debug, Clone)]
@@ -190,6 +191,7 @@ fn read(brokers: &str, topic: &str, partitions: i32) -> Vec<Entry> {
 }
 
 fn entry(message: &BorrowedMessage<'_>) -> Entry {
+    let mut signed = None;
     let content = if let Some(value) = message.payload() {
         let schema = TradeSchema::parse(TRADE_SCHEMA_JSON).unwrap();
         let trade = split(value).and_then(|(_, body)| schema.decode(body, |record| record.trade));
@@ -197,10 +199,11 @@ fn entry(message: &BorrowedMessage<'_>) -> Entry {
     } else {
         let headers = message.headers().unwrap();
         let pairs = headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
-        Content::Mark(Mark::from_headers(pairs).unwrap())
+        let mark = signed.insert(Signed::from_headers(pairs).unwrap()).mark;
+        Content::Mark(mark)
     };
     let symbol = String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap();
-    Entry { partition: message.partition(), symbol, content }
+    Entry { partition: message.partition(), symbol, content, signed }
 }
 
 /// Ids of the trades of a symbol, in the order of the log.
@@ -390,6 +393,92 @@ async fn a_quiet_symbol_is_marked_and_resumes_from_its_mark() {
     let entries = bed.expect_complete().await;
     assert_eq!(ids(&entries, "tBTCUSD").len(), 1);
     second.stop().await;
+}
+
+/// A mark in a partition that is not the symbol's.
+fn mark_elsewhere(bed: &Bed, symbol: &str, until_ms: i64) -> i32 {
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", bed.cluster.bootstrap_servers()).create().unwrap();
+    let elsewhere = (key_hash_partition(symbol.as_bytes(), PARTITIONS) + 1) % PARTITIONS;
+    let (name, value) = Mark::Until(until_ms).header();
+    let headers = OwnedHeaders::new().insert(Header { key: name, value: Some(&value) });
+    let record = BaseRecord::<str, [u8]>::to(TOPIC).partition(elsewhere).key(symbol).headers(headers);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(PATIENCE).unwrap();
+    elsewhere
+}
+
+#[tokio::test]
+async fn a_symbol_that_moved_while_no_producer_ran_starts_at_its_open_windows() {
+    let symbols = ["tBTCUSD", "tETHUSD"];
+    let bed = Bed::new(market().synthetic(&symbols, 20.0), &symbols).await;
+    // Longer ago than the backfill: what was open then has to be filled all the same.
+    let covered_ms = bed.sim.clock_ms() - 10 * 60_000;
+    mark_elsewhere(&bed, "tBTCUSD", covered_ms);
+    let producer = bed.start();
+    producer.wait_ready().await;
+    let entries = bed.expect_complete().await;
+    let open_ms = covered_ms - 11_000;
+    assert_eq!(starts(&entries)["tBTCUSD"], [open_ms - open_ms.rem_euclid(60_000)]);
+    assert!(starts(&entries)["tETHUSD"][0] > covered_ms, "the other one is new");
+    producer.stop().await;
+}
+
+#[tokio::test]
+async fn symbols_are_added_and_removed_and_each_log_goes_on_or_begins() {
+    let all = ["tBTCUSD", "tETHUSD"];
+    let mut bed = Bed::new(market().synthetic(&all, 30.0), &all).await;
+    for symbols in [&all[..1], &all[..], &all[1..], &all[..]] {
+        bed.symbols = symbols.iter().map(|&symbol| symbol.to_owned()).collect();
+        let producer = bed.start();
+        producer.wait_ready().await;
+        producer.wait_metric("candles_producer_trades_published_total", 60.0).await;
+        producer.stop().await;
+    }
+    let producer = bed.start();
+    producer.wait_ready().await;
+    // One `from` mark for each: what happened while a symbol was not followed is there too.
+    bed.expect_complete().await;
+    producer.stop().await;
+}
+
+#[tokio::test]
+async fn every_mark_is_signed_and_a_restart_says_where_it_goes_on() {
+    let symbols = ["tBTCUSD"];
+    let bed = Bed::new(market().synthetic(&symbols, 30.0), &symbols).await;
+    let mut runs = BTreeSet::new();
+    for run in 0..3 {
+        let producer = bed.start();
+        producer.wait_ready().await;
+        producer.wait_metric("candles_producer_trades_published_total", 30.0).await;
+        producer.stop().await;
+        let entries = bed.entries().await;
+        let signed: Vec<Signed> = entries.iter().filter_map(|entry| entry.signed).collect();
+        runs.extend(signed.iter().map(|signed| signed.producer.unwrap()));
+        assert_eq!(runs.len(), run + 1, "each run signs with a name of its own");
+        let resumed = signed.iter().filter(|signed| signed.since_ms.is_some()).count();
+        assert_eq!(resumed, run, "all but the first go on");
+        assert_eq!(signed.iter().filter(|signed| matches!(signed.mark, Mark::From(_))).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn rows_of_history_that_are_no_trades_are_dead_letters() {
+    let symbols = ["tBTCUSD"];
+    let bed = Bed::new(market().synthetic(&symbols, 20.0), &symbols).await;
+    bed.cluster.create_topic("trades-dlq", 1, 3).unwrap();
+    // It stays in the history, whence the producer fetches it at its start.
+    bed.sim.publish("tBTCUSD", &NewTrade::new("0", "1.5")).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let producer = bed.start();
+    producer.wait_ready().await;
+    producer.wait_metric("candles_producer_invalid_total", 1.0).await;
+    producer.wait_metric("candles_producer_trades_published_total", 60.0).await;
+    producer.stop().await;
+    let dead = bed.log("trades-dlq", 1).await;
+    let row =
+        |entry: &Entry| matches!(&entry.content, Content::Other(raw) if raw.starts_with(b"history row"));
+    assert!(dead.iter().any(row), "{dead:?}");
 }
 
 #[tokio::test]

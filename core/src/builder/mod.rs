@@ -6,25 +6,34 @@
 //! - Any order of arrival within the lateness, and any duplicate, gives the same final candles.
 //!   (`order_and_duplicates_do_not_matter`)
 //! - A window that the log does not cover from its start is never final. (`uncovered_windows_are_incomplete`)
+//! - What one producer missed and another saw is no gap. (`coverage_is_the_union_of_the_producers`)
 //! - A trade whose window is final changes nothing. (`late_trade_is_not_in_its_candle`)
+//! - Windows of a symbol that nothing comes for are given up after a day.
+//!   (`a_delisted_symbol_does_not_hold_the_others_log_for_ever`)
 //! - A builder restored from a [`Checkpoint`] behaves like one that read the whole log.
 //!   (`restored_builder_behaves_like_one_that_read_the_whole_log`)
 
+mod frontier;
 mod ids;
 mod symbol;
 
 use hashbrown::HashMap;
 
-use self::symbol::{Coverage, SymbolState};
 pub use self::symbol::{LiveState, TradeOutcome};
+use self::{frontier::Frontier, symbol::SymbolState};
 use crate::{
     candle::Candle,
     checkpoint::{Checkpoint, Entry, Settings},
     interval::Interval,
-    mark::Mark,
+    mark::{Mark, Signed},
     symbol::Symbol,
     trade::Trade,
 };
+
+/// Windows that nothing comes for are kept for this long (ms of the other symbols' time), and their own length.
+const GIVE_UP_MS: i64 = 86_400_000;
+/// How often (ms) it is looked for them.
+const SWEEP_MS: i64 = 3_600_000;
 
 /// Builds the candles of the symbols of one partition.
 #[derive(Debug)]
@@ -37,6 +46,8 @@ pub struct Builder {
     /// How far a symbol is covered that is met for the first time before `head`.
     rereading: Rereading,
     symbols: Vec<SymbolState>,
+    /// When a trade comes up to this (ms), it is looked for symbols that nothing comes for any more.
+    sweep_at_ms: i64,
     by_symbol: HashMap<Symbol, usize>,
 }
 
@@ -46,6 +57,15 @@ enum Rereading {
     FromOrigin,
     /// From a checkpoint that names every symbol whose coverage still matters: a new symbol is covered.
     FromCheckpoint,
+}
+
+/// What is known of a symbol before its first record.
+#[derive(Debug, Clone, Copy)]
+enum First {
+    /// Nothing is missing.
+    Covered,
+    /// Nothing; and the record speaks of this time (ms).
+    Record(i64),
 }
 
 /// A window that the watermark has passed.
@@ -82,7 +102,15 @@ impl Builder {
     /// A builder without a past, which starts to read at offset `origin`.
     pub fn new(settings: Settings, origin: i64) -> Self {
         let (symbols, by_symbol) = (Vec::new(), HashMap::new());
-        Self { settings, origin, head: origin, rereading: Rereading::FromOrigin, symbols, by_symbol }
+        Self {
+            settings,
+            origin,
+            head: origin,
+            rereading: Rereading::FromOrigin,
+            symbols,
+            sweep_at_ms: i64::MIN,
+            by_symbol,
+        }
     }
 
     /// A builder that is to read the log from [`Builder::start_offset`] of this checkpoint, and says nothing until
@@ -94,7 +122,7 @@ impl Builder {
         let rereading = Rereading::FromCheckpoint;
         let mut builder = Self { head, rereading, ..Self::new(settings, checkpoint.origin) };
         for entry in &checkpoint.entries {
-            builder.insert(SymbolState::restored(&builder.settings, entry));
+            builder.insert(SymbolState::restored(&builder.settings, entry, head));
         }
         builder
     }
@@ -129,7 +157,10 @@ impl Builder {
         closed: impl FnMut(Closed<'_>),
     ) -> Option<TradeOutcome> {
         let silent = offset < self.head;
-        let first = self.first_coverage(silent, trade.time_ms);
+        if trade.time_ms >= self.sweep_at_ms && !silent {
+            self.sweep(trade.time_ms);
+        }
+        let first = self.first(silent, trade.time_ms);
         let state = self.state(symbol, first)?;
         let outcome = state.add(exchange, trade, offset);
         state.see(trade.time_ms, offset);
@@ -138,18 +169,22 @@ impl Builder {
     }
 
     /// Takes the mark at `offset`; `closed` is told of each window that the watermark passes by it.
-    pub fn mark(&mut self, offset: i64, symbol: &str, mark: Mark, closed: impl FnMut(Closed<'_>)) {
+    pub fn mark(
+        &mut self,
+        offset: i64,
+        symbol: &str,
+        mark: impl Into<Signed>,
+        closed: impl FnMut(Closed<'_>),
+    ) {
+        let signed = mark.into();
         let silent = offset < self.head;
-        let first = match mark {
+        let first = match signed.mark {
             // A first record that says where coverage starts needs no further margin.
-            Mark::From(_) => Coverage::ALWAYS,
-            Mark::Until(ms) => self.first_coverage(silent, ms),
+            Mark::From(_) => First::Covered,
+            Mark::Until(ms) => self.first(silent, ms),
         };
         let Some(state) = self.state(symbol, first) else { return };
-        match mark {
-            Mark::From(ms) => state.cover_from(ms, offset),
-            Mark::Until(ms) => state.see(ms, offset),
-        }
+        state.mark(&signed, offset);
         Self::close(state, silent, closed);
     }
 
@@ -185,6 +220,7 @@ impl Builder {
                 .min()
                 .unwrap_or(head)
                 .min(head),
+            last: None,
             fresh: false,
             entries: Vec::new(),
         };
@@ -212,23 +248,48 @@ impl Builder {
         }
     }
 
+    /// Gives up the open windows of symbols that have been behind most others for a day and more: those of a symbol
+    /// that was delisted, or has moved to another partition, would keep the log from being left behind for ever.
+    #[cold]
+    fn sweep(&mut self, now_ms: i64) {
+        self.sweep_at_ms = now_ms.saturating_add(SWEEP_MS);
+        let longest_ms = self.settings.intervals.iter().map(|i| i.length_ms()).max().unwrap_or(0);
+        let mut seen: Vec<i64> = self.symbols.iter().filter_map(SymbolState::seen_ms).collect();
+        seen.sort_unstable();
+        // The middle one: a few trades with absurd times decide nothing.
+        let Some(&middle_ms) = seen.get(seen.len().saturating_sub(1) / 2) else { return };
+        let behind_ms = middle_ms.saturating_sub(longest_ms).saturating_sub(GIVE_UP_MS);
+        for state in &mut self.symbols {
+            if state.open_trades() > 0 && state.seen_ms().is_some_and(|seen_ms| seen_ms < behind_ms) {
+                state.give_up();
+            }
+        }
+    }
+
     /// What a symbol starts with whose first record speaks of `time_ms`.
-    fn first_coverage(&self, silent: bool, time_ms: i64) -> Coverage {
+    fn first(&self, silent: bool, time_ms: i64) -> First {
         if silent && self.rereading == Rereading::FromCheckpoint {
-            Coverage::ALWAYS
+            First::Covered
         } else {
-            // Trades of up to `time_ms + lateness` may stand before this record in the log.
-            Coverage::first_record(time_ms.saturating_add(self.settings.lateness_ms))
+            First::Record(time_ms)
         }
     }
 
     /// `None` for a text that is no symbol.
-    fn state(&mut self, symbol: &str, first: Coverage) -> Option<&mut SymbolState> {
-        let index = match self.by_symbol.get(symbol) {
-            Some(&index) => index,
-            None => self.insert(SymbolState::new(Symbol::new(symbol).ok()?, &self.settings, first)),
-        };
+    fn state(&mut self, symbol: &str, first: First) -> Option<&mut SymbolState> {
+        let known = self.by_symbol.get(symbol).copied();
+        let index = if let Some(index) = known { index } else { self.begin(symbol, first)? };
         Some(&mut self.symbols[index])
+    }
+
+    #[cold]
+    fn begin(&mut self, symbol: &str, first: First) -> Option<usize> {
+        let lateness_ms = self.settings.lateness_ms;
+        let frontier = match first {
+            First::Covered => Frontier::unlimited(lateness_ms),
+            First::Record(time_ms) => Frontier::of_first_record(lateness_ms, time_ms),
+        };
+        Some(self.insert(SymbolState::new(Symbol::new(symbol).ok()?, &self.settings, frontier)))
     }
 
     fn insert(&mut self, state: SymbolState) -> usize {

@@ -1,11 +1,15 @@
 //! One symbol's part of the builder: its watermark, how far the log covers it, and its open windows.
 
-use super::ids::{Ids, bucket_ms};
+use super::{
+    frontier::Frontier,
+    ids::{Ids, bucket_ms},
+};
 use crate::{
     candle::Candle,
     checkpoint::{Entry, Settings},
     decimal::Quantities,
     interval::Interval,
+    mark::Signed,
     symbol::Symbol,
     trade::Trade,
 };
@@ -32,55 +36,17 @@ pub enum LiveState {
     Incomplete,
 }
 
-/// From when on the log holds every trade of a symbol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Coverage {
-    /// Windows that start before this (ms) are incomplete.
-    from_ms: i64,
-    by: Limit,
-}
-
-/// What said so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Limit {
-    /// Nothing: there is no limit.
-    None,
-    /// The first record of a symbol that has no past.
-    FirstRecord,
-    /// A mark at this offset, or before it.
-    Mark(i64),
-    /// The next record will say: what was before is lost.
-    NextRecord,
-}
-
-impl Coverage {
-    pub(super) const ALWAYS: Self = Self { from_ms: i64::MIN, by: Limit::None };
-
-    pub(super) fn first_record(from_ms: i64) -> Self {
-        Self { from_ms, by: Limit::FirstRecord }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct SymbolState {
     symbol: Symbol,
-    lateness_ms: i64,
     bucket_ms: i64,
-    seen: Option<Seen>,
-    coverage: Coverage,
+    frontier: Frontier,
     ids: Ids,
     series: Box<[Series]>,
     /// Earliest end of an open window: until the watermark gets there, nothing is to be closed.
     next_close_ms: i64,
     /// When the watermark gets there, more ids are old enough to be packed.
     next_pack_ms: i64,
-}
-
-/// The largest trade time or `until` mark, and the offset of the record that said it first.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    ms: i64,
-    offset: i64,
 }
 
 #[derive(Debug)]
@@ -99,14 +65,12 @@ struct Window {
 }
 
 impl SymbolState {
-    pub(super) fn new(symbol: Symbol, settings: &Settings, coverage: Coverage) -> Self {
+    pub(super) fn new(symbol: Symbol, settings: &Settings, frontier: Frontier) -> Self {
         let longest_ms = settings.intervals.iter().map(|i| i.length_ms()).max().unwrap_or(0);
         Self {
             symbol,
-            lateness_ms: settings.lateness_ms,
             bucket_ms: bucket_ms(longest_ms),
-            seen: None,
-            coverage,
+            frontier,
             ids: Ids::default(),
             series: settings
                 .intervals
@@ -118,15 +82,10 @@ impl SymbolState {
         }
     }
 
-    /// Of a checkpoint. What its records said was said before the checkpoint's start: offset unknown.
-    pub(super) fn restored(settings: &Settings, entry: &Entry) -> Self {
-        const BEFORE: i64 = i64::MIN + 1;
-        let coverage = match entry.covered_from_ms {
-            Some(from_ms) => Coverage { from_ms, by: Limit::Mark(BEFORE) },
-            None => Coverage::ALWAYS,
-        };
-        let seen = entry.seen_ms.map(|ms| Seen { ms, offset: BEFORE });
-        Self { seen, ..Self::new(entry.symbol.clone(), settings, coverage) }
+    /// Of a checkpoint at `head`.
+    pub(super) fn restored(settings: &Settings, entry: &Entry, head: i64) -> Self {
+        let frontier = Frontier::restored(settings.lateness_ms, entry, head);
+        Self::new(entry.symbol.clone(), settings, frontier)
     }
 
     pub(super) fn symbol(&self) -> &Symbol {
@@ -134,7 +93,7 @@ impl SymbolState {
     }
 
     pub(super) fn watermark_ms(&self) -> Option<i64> {
-        self.seen.map(|seen| seen.ms - self.lateness_ms)
+        self.frontier.watermark_ms()
     }
 
     pub(super) fn open_trades(&self) -> u64 {
@@ -143,16 +102,35 @@ impl SymbolState {
 
     /// Records of the past are gone; the next one is a first record.
     pub(super) fn lose_coverage(&mut self) {
-        self.coverage = Coverage { from_ms: i64::MAX, by: Limit::NextRecord };
+        self.frontier.lose();
+    }
+
+    /// Largest time (ms) that the log shows of this symbol.
+    pub(super) fn seen_ms(&self) -> Option<i64> {
+        self.frontier.seen_ms()
+    }
+
+    /// Forgets open windows that nothing has come for: as if the records were gone.
+    pub(super) fn give_up(&mut self) {
+        self.series.iter_mut().for_each(|series| series.windows.clear());
+        self.ids = Ids::default();
+        self.next_close_ms = i64::MAX;
+        self.frontier.lose();
     }
 
     pub(super) fn add(&mut self, exchange: &str, trade: &Trade, offset: i64) -> TradeOutcome {
+        if self.frontier.is_given_up(offset) {
+            return TradeOutcome::Late;
+        }
         let watermark_ms = self.watermark_ms().unwrap_or(i64::MIN);
         let late = self.series.iter().filter(|s| s.is_final(trade.time_ms, watermark_ms)).count();
         if late == self.series.len() {
             return if late == 0 { TradeOutcome::Counted } else { TradeOutcome::Late };
         }
-        if !self.ids.insert(exchange, trade.id, trade.time_ms, self.bucket_ms) {
+        let fresh = self.ids.insert(exchange, trade.id, trade.time_ms, self.bucket_ms);
+        #[cfg(feature = "planted-bugs")]
+        let fresh = fresh || crate::planted::is(crate::planted::Bug::CountTwice);
+        if !fresh {
             return TradeOutcome::Duplicate;
         }
         let quantities = Quantities::new(trade.price, trade.amount.abs());
@@ -165,22 +143,24 @@ impl SymbolState {
         if late == 0 { TradeOutcome::Counted } else { TradeOutcome::PartlyLate }
     }
 
-    /// The log says that event time has come to `ms`.
+    /// A trade of `ms` stands in the log.
+    #[inline]
     pub(super) fn see(&mut self, ms: i64, offset: i64) {
-        if self.coverage.by == Limit::NextRecord {
-            let first_ms = self.seen.map_or(ms, |seen| ms.max(seen.ms));
-            self.coverage = Coverage::first_record(first_ms.saturating_add(self.lateness_ms));
-        }
-        if self.seen.is_none_or(|seen| ms > seen.ms) {
-            self.seen = Some(Seen { ms, offset });
+        if self.frontier.trade(ms, offset) {
+            self.coverage_changed();
         }
     }
 
-    pub(super) fn cover_from(&mut self, from_ms: i64, offset: i64) {
-        if self.coverage.by == Limit::NextRecord || from_ms > self.coverage.from_ms {
-            self.coverage = Coverage { from_ms, by: Limit::Mark(offset) };
-            self.series.iter_mut().flat_map(|s| &mut s.windows).for_each(|w| w.changed = true);
+    /// A mark stands in the log.
+    pub(super) fn mark(&mut self, signed: &Signed, offset: i64) {
+        if self.frontier.mark(signed, offset) {
+            self.coverage_changed();
         }
+    }
+
+    #[cold]
+    fn coverage_changed(&mut self) {
+        self.series.iter_mut().flat_map(|s| &mut s.windows).for_each(|w| w.changed = true);
     }
 
     /// Hands out the windows that the watermark has passed, and forgets them.
@@ -205,7 +185,7 @@ impl SymbolState {
             let interval = series.interval;
             let open = series.windows.partition_point(|w| w.start_ms + interval.length_ms() <= watermark_ms);
             for window in series.windows.drain(..open) {
-                let complete = window.start_ms >= self.coverage.from_ms;
+                let complete = self.frontier.covers(window.start_ms);
                 closed(&self.symbol, interval, window.start_ms, &window.candle, complete);
             }
             if let Some(window) = series.windows.first() {
@@ -218,7 +198,7 @@ impl SymbolState {
         for series in &mut self.series {
             for window in series.windows.iter_mut().filter(|w| w.changed) {
                 window.changed = false;
-                let complete = window.start_ms >= self.coverage.from_ms;
+                let complete = self.frontier.covers(window.start_ms);
                 let state = if complete { LiveState::Forming } else { LiveState::Incomplete };
                 live(&self.symbol, series.interval, window.start_ms, &window.candle, state);
             }
@@ -232,27 +212,12 @@ impl SymbolState {
 
     /// What reading from `reread` on cannot tell about this symbol, and the offset from which it could.
     pub(super) fn entry(&self, reread: i64) -> Option<(Entry, i64)> {
-        let seen = self.seen.filter(|seen| seen.offset < reread);
-        let covered = match self.coverage.by {
-            Limit::FirstRecord if self.coverage_matters() => Some(i64::MIN),
-            Limit::Mark(offset) if offset < reread && self.coverage_matters() => Some(offset),
-            _ => None,
+        let open_from_ms = match self.watermark_ms() {
+            Some(watermark_ms) => Some(self.earliest_open_ms(watermark_ms)),
+            None if self.series.is_empty() => Some(i64::MAX),
+            None => None,
         };
-        let offset = [seen.map(|s| s.offset), covered].into_iter().flatten().min()?;
-        let entry = Entry {
-            symbol: self.symbol.clone(),
-            seen_ms: seen.map(|s| s.ms),
-            covered_from_ms: covered.map(|_| self.coverage.from_ms),
-        };
-        Some((entry, offset))
-    }
-
-    /// Whether a window that is not final yet can start before coverage does.
-    fn coverage_matters(&self) -> bool {
-        match self.watermark_ms() {
-            Some(watermark_ms) => self.earliest_open_ms(watermark_ms) < self.coverage.from_ms,
-            None => !self.series.is_empty(),
-        }
+        self.frontier.entry(&self.symbol, reread, open_from_ms)
     }
 
     /// Start of the earliest window that is not final at this watermark.

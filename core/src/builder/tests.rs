@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::candle::CandleValues;
+use crate::{
+    candle::CandleValues,
+    mark::{ProducerId, Signed},
+};
 
 const SYMBOL: &str = "tBTCUSD";
 const LATENESS_MS: i64 = 10_000;
@@ -28,6 +31,25 @@ enum Record {
     Trade(&'static str, Trade),
     Until(&'static str, i64),
     From(&'static str, i64),
+    /// Of a producer that signs, times after the base time.
+    Signed(&'static str, Signed),
+}
+
+/// Marks of producer `id`, `ms` after the base time.
+fn from(id: u32, ms: i64) -> Record {
+    signed(id, Mark::From(BASE_MS + ms), None)
+}
+
+fn until(id: u32, ms: i64) -> Record {
+    signed(id, Mark::Until(BASE_MS + ms), None)
+}
+
+fn resumes(id: u32, since_ms: i64, until_ms: i64) -> Record {
+    signed(id, Mark::Until(BASE_MS + until_ms), Some(BASE_MS + since_ms))
+}
+
+fn signed(id: u32, mark: Mark, since_ms: Option<i64>) -> Record {
+    Record::Signed(SYMBOL, Signed { mark, producer: Some(ProducerId::new(id)), since_ms })
 }
 
 /// Symbol, interval, start after the base time, whether complete, values.
@@ -48,6 +70,10 @@ fn feed(builder: &mut Builder, offset: i64, record: &Record, rows: &mut Vec<Row>
         }
         Record::From(symbol, ms) => {
             builder.mark(offset, symbol, Mark::From(BASE_MS + ms), &mut push);
+            None
+        }
+        Record::Signed(symbol, signed) => {
+            builder.mark(offset, symbol, *signed, &mut push);
             None
         }
     }
@@ -144,7 +170,7 @@ fn disordered() -> impl Strategy<Value = (Vec<Trade>, Vec<Record>)> {
 /// Any log: trades and marks of three symbols, in an order that makes some late and some windows incomplete.
 fn any_log() -> impl Strategy<Value = Vec<Record>> {
     let symbol = prop_oneof![Just("tBTCUSD"), Just("tETHUSD"), Just("tXRPUSD")];
-    let record = (symbol, 0..10_u8, -30_000..30_000_i64, 0..30_i64);
+    let record = (symbol, 0..14_u8, -30_000..30_000_i64, 0..30_i64);
     proptest::collection::vec(record, 1..80).prop_map(|rows| {
         let mut now_ms = 0;
         let records = rows.into_iter().map(|(symbol, kind, jump_ms, id)| {
@@ -153,6 +179,15 @@ fn any_log() -> impl Strategy<Value = Vec<Record>> {
             match kind {
                 0 => Record::From(symbol, ms),
                 1 | 2 => Record::Until(symbol, ms),
+                10..=13 => {
+                    let producer = Some(ProducerId::new((id % 3) as u32));
+                    let (mark, since_ms) = match kind {
+                        10 => (Mark::From(BASE_MS + ms), None),
+                        11 => (Mark::Until(BASE_MS + ms), Some(BASE_MS + ms - id * 1_000)),
+                        _ => (Mark::Until(BASE_MS + ms), None),
+                    };
+                    Record::Signed(symbol, Signed { mark, producer, since_ms })
+                }
                 // Duplicates are the same trade: time and price follow from the id where it repeats.
                 _ => Record::Trade(symbol, trade(id * 1_000_000 + ms, ms, 1.0 + id as f64, 0.5)),
             }
@@ -290,6 +325,113 @@ fn uncovered_windows_are_incomplete() {
         end,
     ];
     assert_eq!(complete(&gap), [(0, false), (120_000, false), (180_000, true)]);
+}
+
+/// Windows of a minute, by start, and whether they are complete.
+fn minutes(log: &[Record]) -> Vec<(i64, bool)> {
+    run(&settings(&["1m"]), log).iter().map(|row| (row.2 / 60_000, row.3)).collect()
+}
+
+fn at(id: i64, ms: i64) -> Record {
+    Record::Trade(SYMBOL, trade(id, ms, 1.0, 1.0))
+}
+
+#[test]
+fn coverage_is_the_union_of_the_producers() {
+    // 1 misses 70..130 s for good, 2 does not.
+    let behind =
+        [from(1, 0), resumes(2, 0, 0), at(1, 10_000), at(2, 69_000), at(3, 150_000), from(1, 130_000)];
+    let log = [&behind[..], &[at(4, 200_000)]].concat();
+    assert_eq!(minutes(&log), [(0, true), (1, true), (2, true)], "2 was there already");
+
+    // The same, but 1 is the first to go on, and 2 shows what it saw only then.
+    let before = [from(1, 0), from(2, 0), at(1, 10_000), at(2, 69_000), from(1, 130_000), at(5, 151_000)];
+    assert_eq!(minutes(&before), [], "nobody knows yet");
+    let log = [&before[..], &[at(3, 75_000), until(2, 130_000), until(2, 131_000), at(6, 200_000)]].concat();
+    assert_eq!(minutes(&log), [(0, true), (1, true), (2, true)]);
+    let counts: Vec<u64> = run(&settings(&["1m"]), &log).iter().map(|row| row.4.count).collect();
+    assert_eq!(counts, [1, 2, 1], "what came in time is counted");
+}
+
+#[test]
+fn a_gap_that_nobody_saw_is_incomplete() {
+    // Alone: known when the log has gone on for a minute.
+    let alone = [from(1, 0), at(1, 10_000), at(2, 69_000), from(1, 130_000), at(3, 131_000), at(4, 185_000)];
+    assert_eq!(minutes(&alone), []);
+    let after = [&alone[..], &[at(5, 190_000), at(6, 250_000)]].concat();
+    assert_eq!(minutes(&after), [(0, false), (1, false), (2, false), (3, true)][..].to_vec());
+
+    // Both miss a part of it: 2 resumes at 120 s, beyond what 1 showed.
+    let both = [
+        from(1, 0),
+        from(2, 0),
+        at(1, 69_000),
+        from(1, 130_000),
+        from(2, 120_000),
+        at(2, 131_000),
+        until(2, 150_000),
+        until(1, 150_000),
+        at(3, 250_000),
+    ];
+    assert_eq!(minutes(&both), [(1, false), (2, true)], "2 saw the third minute from its start");
+
+    // The other one is dead: its silence does not hold the candles for ever.
+    let dead = [from(1, 0), from(2, 0), at(1, 69_000), from(1, 130_000), at(2, 131_000), until(1, 200_000)];
+    assert_eq!(minutes(&dead), [(1, false), (2, false)]);
+}
+
+#[test]
+fn a_restarted_producer_goes_on_without_a_gap() {
+    let log = [from(1, 0), at(1, 10_000), at(2, 69_000), resumes(2, 59_000, 69_000), at(3, 131_000)];
+    assert_eq!(minutes(&log), [(0, true), (1, true)]);
+    // Whoever starts to read at the restart does not know what stood before it.
+    assert_eq!(minutes(&log[3..]), []);
+    let on = [&log[3..], &[at(4, 200_000)]].concat();
+    assert_eq!(minutes(&on), [(2, true)]);
+}
+
+#[test]
+fn more_producers_than_are_told_apart_are_no_reason_to_believe_them() {
+    let mut log = vec![from(100, 0), at(1, 30_000)];
+    log.extend((0..40).map(|id| from(id, 100_000 + i64::from(id) * 1_000)));
+    log.extend([at(2, 139_000), at(3, 260_000)]);
+    assert_eq!(minutes(&log), [(0, false), (2, false)]);
+}
+
+#[test]
+fn a_delisted_symbol_does_not_hold_the_others_log_for_ever() {
+    const HOUR_MS: i64 = 3_600_000;
+    let settings = settings(&["1h"]);
+    let hours = |from: i64, to: i64| {
+        (from..to).flat_map(move |hour| {
+            ["tBTCUSD", "tETHUSD", "tLTCUSD"]
+                .map(|symbol| Record::Trade(symbol, trade(hour, hour * HOUR_MS + 1_000, 1.0, 1.0)))
+        })
+    };
+    let mut log = vec![Record::From("tXRPUSD", 0), Record::Trade("tXRPUSD", trade(1, 1_000, 1.0, 1.0))];
+    log.extend(hours(0, 24));
+    let mut builder = Builder::new(settings.clone(), 0);
+    let mut rows = Vec::new();
+    let mut offset = 0;
+    for record in &log {
+        feed(&mut builder, offset, record, &mut rows);
+        offset += 1;
+    }
+    assert_eq!(builder.checkpoint(offset).reread, 1, "it may come back");
+    log.extend(hours(24, 29));
+    for record in &log[offset as usize..] {
+        feed(&mut builder, offset, record, &mut rows);
+        offset += 1;
+    }
+    assert!(builder.checkpoint(offset).reread > 70, "it did not");
+    log.push(Record::Trade("tXRPUSD", trade(2, 29 * HOUR_MS + 2_000, 1.0, 1.0)));
+    log.push(Record::Trade("tXRPUSD", trade(3, 30 * HOUR_MS + 2_000, 1.0, 1.0)));
+    log.push(Record::Until("tXRPUSD", 32 * HOUR_MS));
+    let xrp = |rows: &[Row]| -> Vec<(i64, bool)> {
+        rows.iter().filter(|row| row.0 == "tXRPUSD").map(|row| (row.2 / HOUR_MS, row.3)).collect()
+    };
+    assert_eq!(xrp(&run(&settings, &log)), [(29, false), (30, true)], "what it missed is not made up");
+    assert_eq!(xrp(&resumed(&settings, &log, &[offset as usize])), [(29, false), (30, true)]);
 }
 
 #[test]

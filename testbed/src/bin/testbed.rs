@@ -4,9 +4,7 @@
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use candles_testbed::demo;
 use candles_testbed::servers::artefacts::{self, Artefact};
 use candles_testbed::servers::cache::Cache;
 use candles_testbed::servers::{Error, Testbed, chain, control, install, kafka, remove_ended_runs};
@@ -15,7 +13,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Runs the real servers: three Kafka brokers, two schema registries, InfluxDB.
+/// Runs the real servers: three Kafka brokers, two schema registries, InfluxDB, a Kubernetes control plane.
 ///
 /// Environment: CANDLES_CACHE names the folder for what is built once (default: candles in the XDG cache home);
 /// CANDLES_RUN_DIR names the folder for logs and data of runs (default: in the temporary folder).
@@ -34,19 +32,13 @@ enum Command {
         #[arg(value_parser = PossibleValuesParser::new(artefacts::ALL.iter().map(|artefact| artefact.name)))]
         names: Vec<String>,
     },
-    /// Show candles of a simulated market as they come through the real servers; Ctrl-C ends everything
-    Demo {
-        /// End after so many seconds of candles
-        #[arg(long)]
-        seconds: Option<u64>,
-        /// Seconds of the exchange for each second
-        #[arg(long, default_value_t = 1.0, value_parser = speed)]
-        speed: f64,
-    },
     /// Remove everything that was installed, and the kept folders of ended runs
     Clean,
-    /// Start all servers, print their addresses, run until Ctrl-C; takes commands on standard input
+    /// Start the servers of the data path, print their addresses, run until Ctrl-C; takes commands on standard input
     Up {
+        /// Start a Kubernetes control plane too: etcd, API server, controller manager, scheduler
+        #[arg(long)]
+        kubernetes: bool,
         /// Print the addresses as JSON
         #[arg(long)]
         json: bool,
@@ -67,7 +59,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Target {
-    /// broker-1, broker-2, broker-3, apicurio, axonops or influxdb
+    /// broker-1 to broker-3, apicurio, axonops, influxdb, etcd, kube-apiserver, kube-controller-manager,
+    /// kube-scheduler
     server: String,
 }
 
@@ -75,9 +68,8 @@ struct Target {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Install { names } => install_all(&names).await.map(|()| ExitCode::SUCCESS),
-        Command::Demo { seconds, speed } => run_demo(seconds, speed).await,
         Command::Clean => clean().map(|()| ExitCode::SUCCESS),
-        Command::Up { json } => up(json).await.map(|()| ExitCode::SUCCESS),
+        Command::Up { kubernetes, json } => up(kubernetes, json).await.map(|()| ExitCode::SUCCESS),
         Command::Status => ask("status".to_owned()).await,
         Command::Kill(target) => ask(format!("kill {}", target.server)).await,
         Command::Freeze(target) => ask(format!("freeze {}", target.server)).await,
@@ -104,42 +96,6 @@ async fn install_all(names: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A factor that every part of the demo can follow.
-fn speed(text: &str) -> Result<f64, String> {
-    text.parse::<f64>()
-        .ok()
-        .filter(|speed| (0.1..=100.0).contains(speed))
-        .ok_or_else(|| "write a number from 0.1 to 100".to_owned())
-}
-
-/// Runs the demo: 0 if every trade of the exchange is in the database at its end, 1 if not.
-async fn run_demo(seconds: Option<u64>, speed: f64) -> Result<ExitCode, Error> {
-    let (mut interrupt, mut terminate) = signals()?;
-    let options = demo::Options { show: seconds.map(Duration::from_secs), speed };
-    let stop = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    match demo::run(options, stop).await {
-        Ok(Some(summary)) if summary.stored == summary.trades => Ok(ExitCode::SUCCESS),
-        Ok(Some(_)) => Ok(ExitCode::from(1)),
-        // Not by returning: that would wait for a build that is under way.
-        Ok(None) => std::process::exit(130),
-        Err(error) if is_broken_pipe(&error) => std::process::exit(141),
-        Err(error) => {
-            eprintln!("testbed: {error:#}");
-            std::process::exit(2)
-        }
-    }
-}
-
-/// Whether the reader of our output has gone: then there is nobody to tell, only the shell's code for it to return.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
 fn clean() -> Result<(), Error> {
     for folder in Cache::from_env()?.clear()?.into_iter().chain(remove_ended_runs()) {
         println!("removed {}", folder.display());
@@ -153,10 +109,10 @@ fn signals() -> Result<(Signal, Signal), Error> {
     both.map_err(|source| Error::Io { action: "take over SIGINT and SIGTERM".to_owned(), source })
 }
 
-async fn up(json: bool) -> Result<(), Error> {
+async fn up(kubernetes: bool, json: bool) -> Result<(), Error> {
     let (mut interrupt, mut terminate) = signals()?;
     let testbed = tokio::select! {
-        started = Testbed::builder("up").start() => Arc::new(started?),
+        started = Testbed::builder("up").kubernetes(kubernetes).start() => Arc::new(started?),
         // Not by returning: that would wait for a build that is under way.
         _ = interrupt.recv() => std::process::exit(130),
         _ = terminate.recv() => std::process::exit(143),
@@ -201,7 +157,7 @@ fn print_addresses(testbed: &Testbed, json: bool) {
     }
     for (part, value) in addresses.as_object().into_iter().flatten().filter(|(_, value)| value.is_object()) {
         for (name, value) in value.as_object().into_iter().flatten() {
-            println!("{part:<9} {name:<21} {}", value.as_str().unwrap_or_default());
+            println!("{part:<10} {name:<21} {}", value.as_str().unwrap_or_default());
         }
     }
     print!("{}", control::status(testbed));

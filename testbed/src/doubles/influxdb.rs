@@ -1,5 +1,5 @@
-//! A small write endpoint of InfluxDB 2 and 3: checks token and bucket, parses every line, keeps points in memory,
-//! and can be told to misbehave.
+//! A small InfluxDB 2 and 3: checks token and bucket, parses every line, keeps points in memory, answers the queries
+//! that `candlectl` sends to version 2 (`flux.rs`), and can be told to misbehave.
 //!
 //! Identity of a point: measurement, tags and time; a later write of the same fields wins. Unlike the real server,
 //! it keeps a note of every point that was written again with other values.
@@ -20,7 +20,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::Server;
+use super::{Server, flux};
 
 /// Organization of the endpoint.
 pub const ORGANIZATION: &str = "candles";
@@ -98,6 +98,7 @@ impl Influxdb {
         let contents = Shared::default();
         let router = Router::new()
             .route("/api/v2/write", post(write_v2))
+            .route("/api/v2/query", post(query_v2))
             .route("/api/v3/write_lp", post(write_v3))
             .with_state(Arc::clone(&contents));
         Ok(Self { server: Server::start(router).await?, contents })
@@ -116,6 +117,11 @@ impl Influxdb {
             .filter(|(key, _)| key.0 == measurement)
             .map(|(k, f)| (k.clone(), f.clone()))
             .collect()
+    }
+
+    /// Number of points of a measurement at or after a time (ns).
+    pub fn count_since(&self, measurement: &str, from_ns: i64) -> usize {
+        self.lock().points.keys().filter(|key| key.0 == measurement && key.2 >= from_ns).count()
     }
 
     /// Points of a measurement that were written again with other values: before and after.
@@ -239,6 +245,31 @@ async fn write_v3(
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
+/// One table with a column for each tag and field, as CSV.
+async fn query_v2(
+    State(shared): State<Shared>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    Json(body): Json<serde_json::Value>,
+) -> Response {
+    let contents = lock(&shared);
+    if let Some(status) = contents.outage {
+        return problem(StatusCode::from_u16(status).unwrap_or_default(), "outage");
+    }
+    let token = format!("Token {}", contents.token);
+    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != &token) {
+        return problem(StatusCode::UNAUTHORIZED, "unauthorized access");
+    }
+    let asked = match flux::parse(body["query"].as_str().unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
+    };
+    if asked.bucket != BUCKET || query.get("org").is_none_or(|org| org != ORGANIZATION) {
+        return problem(StatusCode::NOT_FOUND, "bucket not found");
+    }
+    ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], contents.answer(&asked)).into_response()
+}
+
 /// Token, place and script: how to go on, or the answer.
 async fn enter(
     shared: &Shared,
@@ -302,6 +333,35 @@ impl Contents {
     fn refuses(&self, line: &str) -> bool {
         let poisoned = self.poison.as_ref().is_some_and(|text| line.contains(text.as_str()));
         poisoned || !(line.is_empty() || line.starts_with('#') || parse(line).is_some())
+    }
+
+    /// Rows in order of time. Cells hold neither commas nor quotes: lines with escapes are not understood.
+    fn answer(&self, asked: &flux::Query) -> String {
+        let tags: Vec<String> = asked.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
+        let wanted = |(key, _): &(&Key, &Fields)| {
+            let has = |tag: &String| key.1.split(',').any(|found| found == tag);
+            (asked.start_ns..asked.stop_ns).contains(&key.2) && tags.iter().all(has)
+        };
+        let first = (asked.measurement.clone(), String::new(), i64::MIN);
+        let measured = self.points.range(first..).take_while(|(key, _)| key.0 == asked.measurement);
+        let mut found: Vec<(&Key, &Fields)> = measured.filter(wanted).collect();
+        found.sort_by_key(|(key, _)| key.2);
+        let Some((_, fields)) = found.first() else { return "\r\n".to_owned() };
+        if asked.newest {
+            let newest_ns = found.last().map_or(0, |(key, _)| key.2);
+            return format!(",result,table,time_ns\r\n,_result,0,{newest_ns}\r\n\r\n");
+        }
+        let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+        let row = |(key, fields): &(&Key, &Fields)| {
+            let cell = |name: &&str| {
+                let value = fields.get(*name).map(String::as_str).unwrap_or_default();
+                value.trim_end_matches('i').trim_matches('"').to_owned()
+            };
+            let cells: Vec<String> = names.iter().map(cell).collect();
+            format!(",_result,0,{},{}\r\n", key.2, cells.join(","))
+        };
+        let rows: String = found.iter().map(row).collect();
+        format!(",result,table,time_ns,{}\r\n{rows}\r\n", names.join(","))
     }
 
     fn store(&mut self, line: &str) {

@@ -2,6 +2,7 @@
 //!
 //! They exist for speed; a behaviour counts as working when the real servers show it.
 
+mod flux;
 pub mod influxdb;
 pub mod registry;
 

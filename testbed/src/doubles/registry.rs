@@ -1,4 +1,4 @@
-//! A small schema registry with Confluent's API: what the workers use of it, kept in memory.
+//! A small schema registry with Confluent's API: what the workers and `candlectl` use of it, kept in memory.
 //!
 //! It compares schemas as text; a subject may be closed, so that anything new is refused as incompatible.
 
@@ -44,10 +44,12 @@ impl Registry {
     pub async fn start() -> std::io::Result<Self> {
         let contents = Shared::default();
         let router = Router::new()
+            .route("/subjects", get(subjects))
             .route("/subjects/{subject}", post(lookup))
-            .route("/subjects/{subject}/versions", post(register))
-            .route("/subjects/{subject}/versions/latest", get(latest))
+            .route("/subjects/{subject}/versions", get(versions).post(register))
+            .route("/subjects/{subject}/versions/{version}", get(version))
             .route("/schemas/ids/{id}", get(by_id))
+            .route("/compatibility/subjects/{subject}/versions/latest", post(compatibility))
             .route("/config/{subject}", get(config).put(set_config))
             .with_state(Arc::clone(&contents));
         Ok(Self { server: Server::start(router).await?, contents })
@@ -162,14 +164,42 @@ async fn register(
     (StatusCode::OK, Json(json!({ "id": id })))
 }
 
-async fn latest(State(shared): State<Shared>, Path(subject): Path<String>) -> Answer {
+async fn subjects(State(shared): State<Shared>) -> Answer {
     let mut contents = lock(&shared);
-    if let Err(answer) = contents.enter(format!("GET /subjects/{subject}/versions/latest")) {
+    if let Err(answer) = contents.enter("GET /subjects".to_owned()) {
         return answer;
     }
-    match contents.subjects.get(&subject).and_then(|versions| versions.last()) {
-        Some(id) => (StatusCode::OK, Json(json!({ "id": id, "schema": contents.schemas[id - 1] }))),
+    (StatusCode::OK, Json(json!(contents.subjects.keys().collect::<Vec<_>>())))
+}
+
+async fn versions(State(shared): State<Shared>, Path(subject): Path<String>) -> Answer {
+    let mut contents = lock(&shared);
+    if let Err(answer) = contents.enter(format!("GET /subjects/{subject}/versions")) {
+        return answer;
+    }
+    match contents.subjects.get(&subject) {
+        Some(ids) => (StatusCode::OK, Json(json!((1..=ids.len()).collect::<Vec<_>>()))),
         None => problem(StatusCode::NOT_FOUND, 40401, "Subject not found"),
+    }
+}
+
+/// A number, or `latest`.
+async fn version(State(shared): State<Shared>, Path((subject, version)): Path<(String, String)>) -> Answer {
+    let mut contents = lock(&shared);
+    if let Err(answer) = contents.enter(format!("GET /subjects/{subject}/versions/{version}")) {
+        return answer;
+    }
+    let Some(ids) = contents.subjects.get(&subject) else {
+        return problem(StatusCode::NOT_FOUND, 40401, "Subject not found");
+    };
+    let number = if version == "latest" { ids.len() } else { version.parse().unwrap_or(0) };
+    match number.checked_sub(1).and_then(|index| ids.get(index)) {
+        Some(id) => {
+            let schema = &contents.schemas[id - 1];
+            let answer = json!({ "subject": subject, "version": number, "id": id, "schema": schema });
+            (StatusCode::OK, Json(answer))
+        }
+        None => problem(StatusCode::NOT_FOUND, 40402, "Version not found"),
     }
 }
 
@@ -182,6 +212,23 @@ async fn by_id(State(shared): State<Shared>, Path(id): Path<usize>) -> Answer {
         Some(schema) => (StatusCode::OK, Json(json!({ "schema": schema }))),
         None => problem(StatusCode::NOT_FOUND, 40403, "Schema not found"),
     }
+}
+
+/// A closed subject takes only what it has.
+async fn compatibility(
+    State(shared): State<Shared>,
+    Path(subject): Path<String>,
+    Json(body): Json<Value>,
+) -> Answer {
+    let mut contents = lock(&shared);
+    if let Err(answer) = contents.enter(format!("POST /compatibility/subjects/{subject}/versions/latest")) {
+        return answer;
+    }
+    let Some(ids) = contents.subjects.get(&subject) else {
+        return problem(StatusCode::NOT_FOUND, 40401, "Subject not found");
+    };
+    let known = ids.iter().any(|id| contents.schemas[*id - 1] == schema_text(&body));
+    (StatusCode::OK, Json(json!({ "is_compatible": known || !contents.closed.contains(&subject) })))
 }
 
 async fn config(State(shared): State<Shared>, Path(subject): Path<String>) -> Answer {

@@ -86,6 +86,17 @@ pub const INFLUXDB: Artefact = Artefact {
     revision: "1",
 };
 
+/// etcd, the control plane and kubectl: `bin/etcd`, `bin/kube-apiserver`, `bin/kube-controller-manager`,
+/// `bin/kube-scheduler`, `bin/kubectl`. The wrapper module also pins what a node needs.
+pub const KUBERNETES: Artefact = Artefact {
+    name: "kubernetes",
+    version: "1.34.4",
+    files: wrapper!("kubernetes": "go.mod", "go.sum", "tools.go"),
+    tools: &[GO],
+    build: kubernetes,
+    revision: "1",
+};
+
 /// The SQL engine of InfluxDB 3: `venv/bin/python` with it, and `query.py`.
 pub const DATAFUSION: Artefact = Artefact {
     name: "datafusion",
@@ -110,7 +121,8 @@ pub const DATAFUSION: Artefact = Artefact {
 };
 
 /// Everything that `testbed install` knows.
-pub const ALL: &[&Artefact] = &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB, &DATAFUSION, &HELM, &SCHEMAS];
+pub const ALL: &[&Artefact] =
+    &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB, &KUBERNETES, &DATAFUSION, &HELM, &SCHEMAS];
 
 /// Runs one goal of Maven's dependency plugin, with checksums enforced.
 fn maven(build: &Build<'_>, step: &str, goal: &str, folder: &str, options: &[&str]) -> Result<()> {
@@ -128,6 +140,28 @@ pub(crate) fn go_build(build: &Build<'_>, output: &Path, package: &str, flags: &
     command.args(["build", "-trimpath", "-ldflags", "-s -w"]).args(flags).arg("-o").arg(output).arg(package);
     command
 }
+
+/// All programs in one `go build`, which compiles what they share once and links them side by side.
+fn kubernetes(build: &Build<'_>) -> Result<()> {
+    let bin = build.out.join("bin");
+    let programs = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+    // A folder with a slash at its end: each program gets the name of its package.
+    let mut command = go_build(build, &bin.join(""), "go.etcd.io/etcd/server/v3", &KUBERNETES_FLAGS);
+    command.args(programs.map(|program| format!("k8s.io/kubernetes/cmd/{program}")));
+    command.env("CGO_ENABLED", "0");
+    build.step("compile etcd, the control plane and kubectl (5 to 7 minutes on 2 cores)", command)?;
+    let (from, to) = (bin.join("server"), bin.join("etcd"));
+    std::fs::rename(&from, &to).map_err(Error::io(format!("rename {} to {}", from.display(), to.display())))
+}
+
+/// The version that the API server reports, and no debug information: a tenth of the compiler's work.
+const KUBERNETES_FLAGS: [&str; 4] = [
+    "-gcflags",
+    "all=-dwarf=false",
+    "-ldflags",
+    "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 \
+     -X k8s.io/component-base/version.gitMinor=34 -X k8s.io/component-base/version.gitTreeState=clean",
+];
 
 /// influxd links libflux, a Rust library: InfluxData's own `pkg-config` compiles it with cargo when Go asks for
 /// the library's flags.

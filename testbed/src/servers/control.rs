@@ -90,7 +90,7 @@ pub fn status(testbed: &Testbed) -> String {
     let line = |server: &super::Server| {
         let pid = server.pid().map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let state = format!("{:?}", server.state()).to_lowercase();
-        format!("{:<10} {state:<8} {pid:>7}  {}\n", server.name(), server.log_path().display())
+        format!("{:<23} {state:<8} {pid:>7}  {}\n", server.name(), server.log_path().display())
     };
     testbed.servers().into_iter().map(line).collect()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::artefacts::Artefact;
+use super::artefacts::{Artefact, JAVA};
 use super::cache::{self, Cache};
 use super::error::{Error, Result, tail};
 use super::process;
@@ -114,6 +114,19 @@ pub fn ensure(cache: &Cache, artefact: &Artefact) -> Result<PathBuf> {
 pub(crate) async fn ensure_async(artefact: &'static Artefact) -> Result<PathBuf> {
     let work = tokio::task::spawn_blocking(move || ensure(&Cache::from_env()?, artefact));
     work.await.map_err(|error| Error::io(format!("install {}", artefact.name))(error.into()))?
+}
+
+/// What of `artefacts` would have to be built first, and everything that stands against building or running them.
+pub fn look(artefacts: &[&'static Artefact]) -> Result<(Vec<&'static Artefact>, Vec<Error>)> {
+    let cache = Cache::from_env()?;
+    let path = std::env::var_os("PATH");
+    let missing: Vec<&Artefact> =
+        artefacts.iter().copied().filter(|artefact| cache.get(&key(artefact)).is_none()).collect();
+    let tools = missing.iter().flat_map(|artefact| artefact.tools.iter().map(|tool| (tool, artefact.name)));
+    let tools = tools.chain([(&JAVA, "Kafka and the registry")]);
+    let problems =
+        tools.filter_map(|(tool, needed_for)| tool.check(needed_for, path.as_deref()).err()).collect();
+    Ok((missing, problems))
 }
 
 /// Name of the artefact's cache entry.

@@ -1,4 +1,5 @@
-//! The real servers, for tests, chaos runs and the demo: three Kafka brokers, two schema registries, InfluxDB.
+//! The real servers, for tests, chaos runs and the demo: three Kafka brokers, two schema registries, InfluxDB, and where
+//! it is asked for a Kubernetes control plane.
 //! A run folder in, running servers out, each of which can be killed, frozen, thawed, stopped and restarted on
 //! the same ports and data; all end with this process, however it ends, and none is ever skipped: what cannot be
 //! installed or started is an error that names the server, its last words and what to do.
@@ -24,6 +25,7 @@ mod error;
 pub mod influxdb;
 pub mod install;
 pub mod kafka;
+pub mod kubernetes;
 mod pki;
 mod ports;
 mod process;
@@ -32,14 +34,17 @@ mod rundir;
 mod server;
 pub mod shared;
 mod testbed;
+mod tool;
 pub mod worker;
 
 pub use error::{Error, Result, chain};
 pub use influxdb::InfluxDb;
+pub use kubernetes::ControlPlane;
 pub use pki::WRONG_HOST;
 pub use process::state as process_state;
 pub use registry::Registry;
 pub use rundir::{RUN_DIR_VARIABLE, RunDir, remove_ended as remove_ended_runs};
 pub use server::{Server, State};
 pub use testbed::{Builder, Testbed};
+pub use tool::{Output, Tool};
 pub use worker::Worker;

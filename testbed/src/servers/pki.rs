@@ -1,4 +1,4 @@
-//! Certificates of one run: a CA, a server certificate for 127.0.0.1 and localhost, one of the same CA for
+//! Certificates of one run's brokers: a CA, a server certificate for 127.0.0.1 and localhost, one of the same CA for
 //! another host name, and an unrelated CA, so that tests can show what a client refuses. Written as PEM files;
 //! private keys never leave the run's folder.
 
@@ -44,7 +44,7 @@ impl Pki {
     }
 }
 
-fn authority(name: &'static str) -> Result<CertifiedIssuer<'static, KeyPair>> {
+pub(crate) fn authority(name: &'static str) -> Result<CertifiedIssuer<'static, KeyPair>> {
     let make = || {
         let mut params = params(name, &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -68,7 +68,7 @@ fn server(name: &'static str, hosts: &[String], ca: &CertifiedIssuer<'_, KeyPair
     make().map_err(|source| Error::Certificate { subject: name, source })
 }
 
-fn params(name: &str, hosts: &[String]) -> Result<CertificateParams, rcgen::Error> {
+pub(crate) fn params(name: &str, hosts: &[String]) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(hosts)?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = date_time_ymd(2024, 1, 1);
@@ -76,7 +76,7 @@ fn params(name: &str, hosts: &[String]) -> Result<CertificateParams, rcgen::Erro
     Ok(params)
 }
 
-fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+pub(crate) fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     std::fs::write(&path, text).map_err(Error::io(format!("write {}", path.display())))?;
     Ok(path)

@@ -27,6 +27,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 pub(crate) enum Probe {
     /// A GET of this address succeeds.
     Http(String),
+    /// The same over TLS, where only this CA (PEM) is trusted.
+    Https(String, PathBuf),
     /// Its log has this text since the last start.
     LogLine(&'static str),
 }
@@ -211,7 +213,8 @@ impl Server {
 
     async fn is_ready(&self) -> bool {
         match &self.plan.probe {
-            Probe::Http(url) => http_ok(url).await,
+            Probe::Http(url) => http_ok(url, None).await,
+            Probe::Https(url, ca) => http_ok(url, Some(ca)).await,
             Probe::LogLine(text) => self.log_of_this_start().is_some_and(|log| log.contains(text)),
         }
     }
@@ -279,9 +282,20 @@ pub(crate) fn http_client(limit: Duration) -> reqwest::Client {
         .expect("a client without options that can fail")
 }
 
-async fn http_ok(url: &str) -> bool {
-    let answer = http_client(Duration::from_secs(2)).get(url).send().await;
-    answer.is_ok_and(|answer| answer.status().is_success())
+async fn http_ok(url: &str, ca: Option<&Path>) -> bool {
+    let limit = Duration::from_secs(2);
+    let client = match ca {
+        None => Some(http_client(limit)),
+        Some(ca) => trusting(ca).and_then(|builder| builder.timeout(limit).build().ok()),
+    };
+    let Some(client) = client else { return false };
+    client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+}
+
+/// A client that trusts one CA (PEM file); `None` while there is no such file.
+pub(crate) fn trusting(ca: &Path) -> Option<reqwest::ClientBuilder> {
+    let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).ok()?).ok()?;
+    Some(reqwest::Client::builder().no_proxy().tls_certs_only([ca]))
 }
 
 #[cfg(test)]

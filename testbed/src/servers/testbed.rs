@@ -1,4 +1,5 @@
-//! All servers of the data path at once: options in, a running set out. Starts them side by side.
+//! All servers of the data path at once, and where it is asked for a Kubernetes control plane: options in, a running set
+//! out. Starts them side by side.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 use super::error::Result;
 use super::influxdb::{self, InfluxDb};
 use super::kafka::{Cluster, Options};
+use super::kubernetes::ControlPlane;
 use super::registry::{self, Registry};
 use super::rundir::RunDir;
 use super::server::{Server, State};
@@ -25,6 +27,8 @@ pub struct Testbed {
     pub axonops: Registry,
     /// InfluxDB 2.
     pub influxdb: InfluxDb,
+    /// The control plane, if it was asked for.
+    pub kubernetes: Option<ControlPlane>,
     /// How long each start took.
     pub start_times: Vec<(&'static str, Duration)>,
     run: RunDir,
@@ -36,6 +40,7 @@ pub struct Testbed {
 pub struct Builder {
     name: String,
     kafka: Options,
+    kubernetes: bool,
 }
 
 impl Builder {
@@ -45,26 +50,44 @@ impl Builder {
         self
     }
 
+    /// A Kubernetes control plane too.
+    pub fn kubernetes(mut self, wanted: bool) -> Self {
+        self.kubernetes = wanted;
+        self
+    }
+
     /// Installs what is missing and starts all; an error of one ends the others.
     pub async fn start(self) -> Result<Testbed> {
+        // Five starts side by side make a future too large for the stack of whoever awaits it.
+        Box::pin(self.start_all()).await
+    }
+
+    async fn start_all(self) -> Result<Testbed> {
         let run = RunDir::new(&self.name)?;
-        let (kafka, apicurio, axonops, influxdb) = tokio::try_join!(
+        let control_plane =
+            async { if self.kubernetes { ControlPlane::start(&run).await.map(Some) } else { Ok(None) } };
+        let (kafka, apicurio, axonops, influxdb, kubernetes) = tokio::try_join!(
             timed(Cluster::start(self.kafka, &run)),
             timed(registry::start_apicurio(&run)),
             timed(registry::start_axonops(&run)),
             timed(influxdb::start(&run)),
+            timed(control_plane),
         )?;
-        let start_times = vec![
+        let mut start_times = vec![
             ("kafka", kafka.1),
             ("apicurio", apicurio.1),
             ("axonops", axonops.1),
             ("influxdb", influxdb.1),
         ];
+        if kubernetes.0.is_some() {
+            start_times.push(("kubernetes", kubernetes.1));
+        }
         Ok(Testbed {
             kafka: kafka.0,
             apicurio: apicurio.0,
             axonops: axonops.0,
             influxdb: influxdb.0,
+            kubernetes: kubernetes.0,
             start_times,
             run,
         })
@@ -79,7 +102,7 @@ async fn timed<T>(start: impl Future<Output = Result<T>>) -> Result<(T, Duration
 impl Testbed {
     /// A testbed whose run folder starts with `name`.
     pub fn builder(name: &str) -> Builder {
-        Builder { name: name.to_owned(), kafka: Options::default() }
+        Builder { name: name.to_owned(), kafka: Options::default(), kubernetes: false }
     }
 
     /// The run's folder.
@@ -87,10 +110,12 @@ impl Testbed {
         &self.run
     }
 
-    /// Every server: `broker-1` to `broker-3`, `apicurio`, `axonops`, `influxdb`.
+    /// Every server: `broker-1` to `broker-3`, `apicurio`, `axonops`, `influxdb`, and those of
+    /// [`ControlPlane::servers`].
     pub fn servers(&self) -> Vec<&Server> {
         let others: [&Server; 3] = [&self.apicurio, &self.axonops, &self.influxdb];
-        self.kafka.brokers().iter().chain(others).collect()
+        let control_plane = self.kubernetes.iter().flat_map(ControlPlane::servers);
+        self.kafka.brokers().iter().chain(others).chain(control_plane).collect()
     }
 
     /// The server of that name; `broker 2` and `kafka-2` are understood too.
@@ -140,6 +165,7 @@ impl Testbed {
                 "bucket": self.influxdb.bucket(),
                 "token": self.influxdb.token(),
             },
+            "kubernetes": self.kubernetes.as_ref().map(ControlPlane::addresses),
             "servers": servers.collect::<Vec<_>>(),
         })
     }

@@ -1,5 +1,5 @@
-//! A producer or consumer process of this project under test: a binary and a configuration in, a supervised process
-//! with its health and metrics out. It can be killed, frozen, thawed and stopped as the servers can.
+//! A process of this project under test (producer, consumer, operator): a binary and its arguments in, a supervised
+//! process with its health and metrics out. It can be killed, frozen, thawed and stopped as the servers can.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::server::{Plan, Probe, Server, http_client};
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 
-/// A worker; a [`Server`] with metrics. Ends when dropped.
+/// Such a process; a [`Server`] with metrics. Ends when dropped.
 #[derive(Debug)]
 pub struct Worker {
     server: Server,
@@ -40,14 +40,30 @@ impl Worker {
     ) -> Result<Self> {
         let file = run.path().join(format!("{name}.yaml"));
         std::fs::write(&file, yaml).map_err(Error::io(format!("write {}", file.display())))?;
+        let args = |address: &str| {
+            let args =
+                ["--config", &file.to_string_lossy(), "--http-address", address, "--log-format", "json"];
+            args.map(str::to_owned).to_vec()
+        };
+        Self::start_with(binary, name, args, env, run)
+    }
+
+    /// Starts `binary` with the arguments that `args` makes of the address (`host:port`) of its health and metrics,
+    /// under a name of its own within the run. Does not wait.
+    pub fn start_with(
+        binary: &Path,
+        name: &str,
+        args: impl FnOnce(&str) -> Vec<String>,
+        env: &[(&'static str, String)],
+        run: &RunDir,
+    ) -> Result<Self> {
         let lease = ports::lease(1)?.remove(0);
         let address = format!("127.0.0.1:{}", lease.port());
         let url = format!("http://{address}");
-        let args = ["--config", &file.to_string_lossy(), "--http-address", &address, "--log-format", "json"];
         let plan = Plan {
             name: name.to_owned(),
             program: binary.to_owned(),
-            args: args.into_iter().map(str::to_owned).collect(),
+            args: args(&address),
             env: env.to_vec(),
             folder: run.path().to_owned(),
             probe: Probe::Http(format!("{url}/readyz")),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use candles_core::trade::Trade;
 use candles_testbed::servers::shared;
 
 use crate::golden;
@@ -130,12 +131,41 @@ async fn a_topic_that_is_deleted_and_made_again_is_read_from_its_start() {
     bed.kafka.delete_topic("again").await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     bed.kafka.create_topic("again", 2, 3, &[]).await.unwrap();
-    let later: Vec<_> = trades[..50]
-        .iter()
-        .map(|trade| candles_core::trade::Trade { time_ms: trade.time_ms + 604_800_000, ..*trade })
-        .collect();
+    let later: Vec<_> =
+        trades[..50].iter().map(|trade| Trade { time_ms: trade.time_ms + 604_800_000, ..*trade }).collect();
     let client = OtherClient::new(&pipeline).await;
     client.trades(PARTITION, golden::SYMBOL, &later);
     eventually("raw points", 12_527, async || pipeline.raw_points().await).await;
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_is_made_again_and_is_longer_than_before_is_read_from_its_start() {
+    let bed = shared::lease().await.unwrap();
+    let mut pipeline = Pipeline::new(&bed, "longer", 2, &[golden::SYMBOL]).await;
+    pipeline.more = "candles: {intervals: [2m]}\n".to_owned();
+    let client = OtherClient::new(&pipeline).await;
+    let trades = golden::trades();
+    let week_later = |trade: &Trade| Trade { time_ms: trade.time_ms + 604_800_000, ..*trade };
+    let later: Vec<_> = trades.iter().map(week_later).collect();
+    client.mark(PARTITION, golden::SYMBOL, "from", golden::START_MS);
+    client.trades(PARTITION, golden::SYMBOL, &later[..50]);
+    let consumer = pipeline.worker("consumer", "consumer").await;
+    eventually("raw points", 50, async || pipeline.raw_points().await).await;
+    pipeline.expect_committed().await;
+    // While the consumer runs, and too fast for it to see the topic missing.
+    consumer.freeze().unwrap();
+    bed.kafka.delete_topic("longer").await.unwrap();
+    eventually("partitions", 0, async || bed.kafka.partitions("longer").await.unwrap_or_default().len())
+        .await;
+    bed.kafka.create_topic("longer", 2, 3, &[]).await.unwrap();
+    let client = OtherClient::new(&pipeline).await;
+    client.mark(PARTITION, golden::SYMBOL, "from", golden::START_MS);
+    client.trades(PARTITION, golden::SYMBOL, &trades);
+    client.mark(PARTITION, golden::SYMBOL, "until", golden::END_MS + 10_000);
+    consumer.thaw().unwrap();
+    eventually("raw points", 12_527, async || pipeline.raw_points().await).await;
+    let golden = golden::folded(2);
+    eventually("2m candles", golden, async || pipeline.candles(golden::SYMBOL, "2m").await).await;
     consumer.stop().await.unwrap();
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod brokers;
 mod consumer;
 mod consumer_faults;
 mod consumer_group;
@@ -11,4 +12,5 @@ mod judge;
 mod panel;
 mod pipeline;
 mod security;
+mod two_producers;
 mod whole;

@@ -148,7 +148,7 @@ impl<'a> Pipeline<'a> {
     pub async fn expect_committed(&self) {
         eventually("lag", Some(0), async || self.lag().await).await;
         let (_, metadata) = self.committed(PARTITION);
-        assert!(metadata.starts_with("c1;") && metadata.len() <= 4_096, "{metadata:?}");
+        assert!(metadata.starts_with("c2;") && metadata.len() <= 4_096, "{metadata:?}");
     }
 
     /// Offset and metadata that the group has committed.

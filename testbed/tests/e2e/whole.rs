@@ -13,7 +13,8 @@ use crate::pipeline::{Pipeline, eventually};
 /// Exchange time runs this much faster, and with it everything that is limited per minute of it.
 const SPEED: f64 = 3_000.0;
 
-fn connect(pipeline: &mut Pipeline<'_>, sim: &Simulator, settings: &str) {
+/// Lets a pipeline read from a simulator; `settings` is the rest of the configuration.
+pub fn connect(pipeline: &mut Pipeline<'_>, sim: &Simulator, settings: &str) {
     pipeline.exchange = format!(
         "  websocketUrl: {}\n  restUrl: {}\n  limits: {{historyRequestsPerMinute: 600, connectsPerMinute: 60}}\n",
         sim.ws_url(),

@@ -15,7 +15,9 @@ use rdkafka::{
 
 use super::{
     intake::Intake,
-    limits::{FETCH_BYTES_MAX, POLL_INTERVAL_MAX, PREFETCH_KIB, PREFETCH_RECORDS, SESSION_TIMEOUT},
+    limits::{
+        FETCH_BYTES_MAX, METADATA_REFRESH, POLL_INTERVAL_MAX, PREFETCH_KIB, PREFETCH_RECORDS, SESSION_TIMEOUT,
+    },
     metrics::{Metrics, PartitionLabel},
 };
 use crate::{kafka, runtime::health::Health};
@@ -48,6 +50,8 @@ pub fn settings(mut client: ClientConfig, config: &PipelineConfig) -> ClientConf
         .set("fetch.message.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("fetch.queue.backoff.ms", "10")
         .set("check.crcs", "true")
+        // How soon a partition that was added is read.
+        .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH.as_millis().to_string())
         .set("statistics.interval.ms", "5000");
     match config.consumer.assignor {
         Assignor::Broker => client.set("group.protocol", "consumer"),

@@ -10,10 +10,9 @@ use std::{
 };
 
 use candles_core::{
-    builder::Builder,
-    checkpoint::{Checkpoint, Settings},
+    checkpoint::Settings,
     config::OffsetReset,
-    mark::Mark,
+    mark::{MarkError, Signed},
 };
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
@@ -26,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     commits::{Commits, Progress, offsets},
-    group::{Group, GroupConsumer, HEALTH_PART},
+    group::{Group, GroupConsumer},
     limits::{
         BROKER_CALL, COMMIT_INTERVAL, DRAIN_MAX, LIVE_INTERVAL, PENDING_BYTES_HIGH, PENDING_BYTES_LOW,
         POLL_WAIT, ROUND_BYTES_MAX, ROUND_RECORDS_MAX, STALL_MAX,
@@ -45,30 +44,26 @@ use crate::{
 
 /// What the polling thread owns.
 pub struct Intake {
-    topic: String,
-    settings: Settings,
-    offset_reset: OffsetReset,
+    pub(super) topic: String,
+    pub(super) settings: Settings,
+    pub(super) offset_reset: OffsetReset,
     live: bool,
-    shared: Shared,
+    pub(super) shared: Shared,
     schemas: Schemas,
     outbox: Outbox,
-    health: Arc<Health>,
-    stop: CancellationToken,
-    partitions: HashMap<i32, Partition>,
+    pub(super) health: Arc<Health>,
+    pub(super) stop: CancellationToken,
+    pub(super) partitions: HashMap<i32, Partition>,
     batch: Batch,
-    commits: Commits,
+    pub(super) commits: Commits,
     paused: bool,
     /// A record was read that has to be read again: only a seek brings it back.
     put_back: bool,
+    /// Partitions whose log was found to be another one than before.
+    pub(super) replaced: Vec<i32>,
+    pub(super) last_identity_check: Instant,
     last_commit: Instant,
     last_live: Instant,
-}
-
-/// What became of a record.
-enum Taken {
-    Done,
-    /// Its schema is being fetched: it has to be read again.
-    Later,
 }
 
 /// What an [`Intake`] is made of.
@@ -103,6 +98,8 @@ impl Intake {
             commits: Commits::default(),
             paused: false,
             put_back: false,
+            replaced: Vec::new(),
+            last_identity_check: Instant::now(),
             last_commit: Instant::now(),
             last_live: Instant::now(),
         }
@@ -119,97 +116,6 @@ impl Intake {
             self.shared.metrics.commits_failed.inc();
             tracing::warn!(partition, committed, "offset not committed; repeating the commit");
         }
-    }
-
-    /// Takes partitions over; returns where to read each. `None` when the process is going down.
-    pub fn assigned(
-        &mut self,
-        consumer: &GroupConsumer,
-        list: &TopicPartitionList,
-    ) -> Option<TopicPartitionList> {
-        let committed = self.insist("read committed offsets", || {
-            let committed = consumer.committed_offsets(list.clone(), BROKER_CALL)?;
-            // A partition whose offset could not be read has none in the list, as one without a commit.
-            committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
-            Ok(committed)
-        })?;
-        let mut starts = TopicPartitionList::with_capacity(list.count());
-        for element in committed.elements() {
-            let number = element.partition();
-            let (low, high) = self.insist("read the ends of the partitions", || {
-                consumer.fetch_watermarks(&self.topic, number, BROKER_CALL)
-            })?;
-            let partition = self.resume(number, element.offset(), element.metadata(), low, high);
-            // A valid offset is never refused.
-            let _ = starts.add_partition_offset(&self.topic, number, Offset::Offset(partition.next()));
-            self.partitions.insert(number, partition);
-        }
-        self.shared.metrics.assigned_partitions.set(self.partitions.len() as i64);
-        Some(starts)
-    }
-
-    /// Where and how to read a partition, from what is committed and what the log still holds.
-    fn resume(&self, partition: i32, committed: Offset, metadata: &str, low: i64, high: i64) -> Partition {
-        let settings = self.settings.clone();
-        let Offset::Offset(head) = committed else {
-            let start = if self.offset_reset == OffsetReset::Earliest { low } else { high };
-            tracing::info!(partition, start, "partition assigned, group without a committed offset");
-            return Partition::new(Builder::new(settings, start), start, start, high);
-        };
-        if head > high {
-            tracing::error!(
-                partition,
-                committed = head,
-                end = high,
-                "topic was recreated or cut: the committed offset is beyond its end; reading it from its start"
-            );
-            return Partition::new(Builder::new(settings, low), low, low, high);
-        }
-        let checkpoint = match Checkpoint::decode(metadata) {
-            Ok(checkpoint) => checkpoint,
-            Err(error) => {
-                // An administrator's reset: no state before it.
-                tracing::info!(partition, head, %error, "partition assigned without a checkpoint");
-                let start = head.max(low);
-                return Partition::new(Builder::new(settings, start), start, start, high);
-            }
-        };
-        let start = Builder::start_offset(&settings, &checkpoint);
-        let mut builder = Builder::restore(settings, &checkpoint, head);
-        if start < low {
-            builder.lost_until(low);
-        }
-        if head < low {
-            self.shared.metrics.records_lost.inc_by((low - head) as u64);
-            tracing::error!(
-                partition,
-                committed = head,
-                oldest = low,
-                "records lost: retention removed them unread"
-            );
-        }
-        let (start, head) = (start.max(low), head.max(low));
-        tracing::info!(partition, start, head, end = high, "partition assigned");
-        Partition::new(builder, start, head, high).resumed_from(metadata)
-    }
-
-    /// Calls a broker until it answers or the process is going down.
-    fn insist<T>(&self, what: &str, call: impl Fn() -> KafkaResult<T>) -> Option<T> {
-        while !self.stop.is_cancelled() {
-            match call() {
-                Ok(answer) => return Some(answer),
-                Err(error) => {
-                    let reason = format!("cannot {what} of topic {}: {error}; will try again", self.topic);
-                    if self.health.fails(HEALTH_PART, &*reason) {
-                        tracing::warn!("{reason}");
-                    }
-                }
-            }
-            // The loop stands still meanwhile, but is not stuck.
-            self.health.beat();
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        None
     }
 
     /// Newly taken partitions start paused while the others are.
@@ -236,12 +142,13 @@ impl Intake {
         for number in numbers {
             self.partitions.remove(&number);
             self.commits.forget(number);
+            self.replaced.retain(|&replaced| replaced != number);
             self.shared.metrics.lag.remove(&PartitionLabel { partition: number });
         }
         self.shared.metrics.assigned_partitions.set(self.partitions.len() as i64);
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Taken {
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
         let record = Record {
             origin: Origin { partition: message.partition(), offset: message.offset() },
             timestamp_ms: message.timestamp().to_millis(),
@@ -249,13 +156,20 @@ impl Intake {
             value: message.payload(),
         };
         // A record of a partition that was just given away.
-        let Some(partition) = self.partitions.get_mut(&record.origin.partition) else { return Taken::Done };
-        if record.origin.offset < partition.next() {
-            return Taken::Done;
+        let Some(partition) = self.partitions.get_mut(&record.origin.partition) else { return };
+        if record.origin.offset < partition.next() || self.replaced.contains(&record.origin.partition) {
+            return;
+        }
+        if !partition.is_same_log(&record) {
+            self.replaced.push(record.origin.partition);
+            return;
+        }
+        if partition.passes_over(record.origin.offset) {
+            return;
         }
         let Some(value) = record.value else {
             partition.mark(&record, mark(message), &self.shared, &mut self.batch);
-            return Taken::Done;
+            return;
         };
         match split(value) {
             Err((class, error)) => partition.unreadable(&record, class, error, &mut self.batch),
@@ -266,11 +180,16 @@ impl Intake {
                 Lookup::Dead(class, error) => partition.unreadable(&record, class, error, &mut self.batch),
                 Lookup::Wait => {
                     self.put_back = true;
-                    return Taken::Later;
                 }
             },
         }
-        Taken::Done
+    }
+
+    /// A record behind one that has to be read again: its schema will be known by then.
+    fn look_ahead(&mut self, message: &BorrowedMessage<'_>) {
+        if let Some(Ok((id, _))) = message.payload().map(split) {
+            self.schemas.prefetch(id);
+        }
     }
 
     /// Hands the batch to the sink.
@@ -288,7 +207,13 @@ impl Intake {
     }
 
     fn commit(&mut self, consumer: &GroupConsumer, mode: CommitMode) {
-        let due = self.commits.due(self.outbox.acknowledged());
+        let stored = self.outbox.acknowledged();
+        #[cfg(feature = "planted-bugs")]
+        let stored = {
+            use candles_core::planted::{Bug, is};
+            if is(Bug::CommitEarly) { self.outbox.sent() } else { stored }
+        };
+        let due = self.commits.due(stored);
         if due.is_empty() {
             return;
         }
@@ -349,7 +274,7 @@ impl Intake {
     }
 
     /// Lets the client deliver the next record of each of these partitions.
-    fn read_from_next(&self, consumer: &GroupConsumer, numbers: &[i32]) -> KafkaResult<()> {
+    pub(super) fn read_from_next(&self, consumer: &GroupConsumer, numbers: &[i32]) -> KafkaResult<()> {
         let positions = self.positions(numbers);
         if positions.count() == 0 {
             // The client takes no empty list.
@@ -380,32 +305,12 @@ impl Intake {
         }
         positions
     }
-
-    /// The log no longer holds what a partition was to read next: starts anew where it does.
-    fn out_of_range(&mut self, consumer: &GroupConsumer) {
-        let mut moved = Vec::new();
-        for number in self.owned() {
-            let call = || consumer.fetch_watermarks(&self.topic, number, BROKER_CALL);
-            let Some((low, high)) = self.insist("read the ends of the partitions", call) else { return };
-            let Some(partition) = self.partitions.get(&number) else { continue };
-            if !(low..=high).contains(&partition.next()) {
-                let (head, metadata) = partition.checkpoint();
-                let partition = self.resume(number, Offset::Offset(head), &metadata, low, high);
-                self.partitions.insert(number, partition);
-                self.commits.forget(number);
-                moved.push(number);
-            }
-        }
-        if let Err(error) = self.read_from_next(consumer, &moved) {
-            tracing::warn!(%error, partitions = ?moved, "cannot go to where the log begins");
-        }
-    }
 }
 
-fn mark(message: &BorrowedMessage<'_>) -> Result<Mark, candles_core::mark::MarkError> {
+fn mark(message: &BorrowedMessage<'_>) -> Result<Signed, MarkError> {
     let headers = message.headers();
     let pairs = headers.iter().flat_map(|headers| headers.iter());
-    Mark::from_headers(pairs.map(|header| (header.key, header.value.unwrap_or_default())))
+    Signed::from_headers(pairs.map(|header| (header.key, header.value.unwrap_or_default())))
 }
 
 /// Polls until `stop`. The consumer leaves the group when it is dropped, after this.
@@ -419,8 +324,12 @@ pub fn poll_until(consumer: &GroupConsumer, health: &Arc<Health>, stop: &Cancell
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     let mut intake = group.intake();
-                    let later = !intake.paused && matches!(intake.take(&message), Taken::Later);
-                    if later || intake.batch.bytes() > ROUND_BYTES_MAX {
+                    if intake.put_back {
+                        intake.look_ahead(&message);
+                    } else if !intake.paused {
+                        intake.take(&message);
+                    }
+                    if intake.batch.bytes() > ROUND_BYTES_MAX {
                         break;
                     }
                 }
@@ -433,6 +342,8 @@ pub fn poll_until(consumer: &GroupConsumer, health: &Arc<Health>, stop: &Cancell
         intake.flush();
         let result = intake.throttle(consumer);
         intake.tick(consumer);
+        intake.check_identity(consumer);
+        intake.start_over(consumer);
         drop(intake);
         if let Err(error) = result {
             group.trouble(&format!("cannot pause or resume partitions: {error}"));

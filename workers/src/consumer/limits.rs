@@ -33,12 +33,23 @@ pub const PREFETCH_RECORDS: usize = 2_000;
 pub const PREFETCH_KIB: usize = 1_024;
 /// Most bytes of one partition in one answer of a broker.
 pub const FETCH_BYTES_MAX: usize = 64 * 1024;
+/// It is looked at this often whether the topic was made anew under the same name.
+pub const IDENTITY_INTERVAL: Duration = Duration::from_secs(20);
+/// One question for that: nothing depends on the answer's coming.
+pub const IDENTITY_CALL: Duration = Duration::from_secs(1);
+/// The topic's partitions are looked up this often, as the producer does.
+pub const METADATA_REFRESH: Duration = Duration::from_secs(30);
 /// Schema ids that are remembered: a hostile topic could name any number.
 pub const SCHEMAS_MAX: usize = 1_000;
+/// Schema ids that are fetched at the same time. Each takes a few tries, seconds apart, until it counts as unknown.
+pub const SCHEMAS_FETCHED_MAX: usize = 256;
+/// Requests to the registry at the same time.
+pub const SCHEMA_REQUESTS_MAX: usize = 4;
 /// How long an id that the registry does not know is remembered as unknown.
 pub const UNKNOWN_SCHEMA_AGE: Duration = Duration::from_secs(30);
 
 const _: () = assert!(DRAIN_MAX.as_secs() < SESSION_TIMEOUT.as_secs());
 const _: () = assert!(SESSION_TIMEOUT.as_secs() < POLL_INTERVAL_MAX.as_secs());
+const _: () = assert!(SCHEMAS_FETCHED_MAX < SCHEMAS_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < PENDING_BYTES_HIGH);
 const _: () = assert!(PENDING_BYTES_LOW < PENDING_BYTES_HIGH);

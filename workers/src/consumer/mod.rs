@@ -13,6 +13,7 @@ mod intake;
 pub mod limits;
 pub mod metrics;
 mod partition;
+mod resume;
 mod run;
 mod schemas;
 

@@ -10,10 +10,14 @@ use hashbrown::HashMap;
 use candles_core::{
     avro::{self, DecodeError, TradeSchema},
     builder::{Builder, Closed, LiveState, TradeOutcome},
-    mark::{Mark, MarkError},
+    checkpoint::{Checkpoint, LastRecord},
+    mark::{MarkError, Signed},
     symbol::Symbol,
     trade::TradeRecord,
 };
+
+#[cfg(feature = "planted-bugs")]
+use candles_core::planted::{self, Bug};
 
 use super::metrics::Metrics;
 use crate::sink::{
@@ -49,17 +53,80 @@ pub struct Partition {
     live_from: i64,
     /// Metadata of the commit at `head`.
     resumed_from: String,
+    /// The record before `next`.
+    last: Option<LastRecord>,
+    /// The record that stands at its offset if this is the log of the commit.
+    expected: Option<LastRecord>,
+    /// Doubts about that are settled for good.
+    trusted: bool,
+    /// Records before this offset are read for the sake of `expected` only.
+    rebuild_from: i64,
 }
 
 impl Partition {
     /// Will read from `start`, which is before `head` when windows are to be rebuilt.
     pub fn new(builder: Builder, start: i64, head: i64, live_from: i64) -> Self {
-        Self { builder, next: start, head, live_from, resumed_from: String::new() }
+        Self {
+            builder,
+            next: start,
+            head,
+            live_from,
+            resumed_from: String::new(),
+            last: None,
+            expected: None,
+            trusted: false,
+            rebuild_from: start,
+        }
     }
 
     /// Remembers the metadata that was committed at the head.
     pub fn resumed_from(self, metadata: &str) -> Self {
         Self { resumed_from: metadata.to_owned(), ..self }
+    }
+
+    /// Looks at the last record before the head first, if the log still holds it (it starts at `low`): is it the one
+    /// that the commit names?
+    pub fn expecting(self, last: Option<LastRecord>, low: i64) -> Self {
+        match last.filter(|last| last.offset >= low) {
+            Some(last) => Self { expected: Some(last), next: self.next.min(last.offset), ..self },
+            None => self,
+        }
+    }
+
+    /// The record before the next one, by which the log can be told from another. `None` where that is being done, or
+    /// is settled.
+    pub fn to_verify(&self) -> Option<LastRecord> {
+        self.last.filter(|_| self.expected.is_none() && !self.trusted)
+    }
+
+    /// The next look at the record that is expected settles all doubts: clocks that were set back would raise the same
+    /// one for ever.
+    pub fn trust(&mut self) {
+        self.trusted = true;
+    }
+
+    /// Takes note of a record that is about to be handled. False: this log is another one than that of the commit.
+    pub fn is_same_log(&mut self, record: &Record<'_>) -> bool {
+        let offset = record.origin.offset;
+        let last = record.timestamp_ms.map(|timestamp_ms| LastRecord { offset, timestamp_ms });
+        self.last = last;
+        match self.expected {
+            // Offsets may be missing in a log: then nobody can tell.
+            Some(expected) if offset >= expected.offset => {
+                self.expected = None;
+                offset > expected.offset || last == Some(expected)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the record at `offset` is of no more use. Goes on then.
+    pub fn passes_over(&mut self, offset: i64) -> bool {
+        let passed = offset < self.rebuild_from;
+        if passed {
+            self.next = offset + 1;
+        }
+        passed
     }
 
     /// Offset of the next record.
@@ -70,7 +137,14 @@ impl Partition {
     /// What to commit: the offset of the next record that has not been handled, and how to resume there. `None`
     /// while windows are rebuilt: what is committed already is further.
     pub fn commit(&self) -> Option<(i64, String)> {
-        (self.next >= self.head).then(|| (self.next, self.builder.checkpoint(self.next).encode()))
+        #[cfg(feature = "planted-bugs")]
+        if planted::is(Bug::ForgetMetadata) {
+            return Some((self.next, String::new()));
+        }
+        (self.next >= self.head).then(|| {
+            let checkpoint = Checkpoint { last: self.last, ..self.builder.checkpoint(self.next) };
+            (self.next, checkpoint.encode())
+        })
     }
 
     /// Offset and metadata with which another would come to this state: what was committed, while windows are rebuilt.
@@ -100,11 +174,16 @@ impl Partition {
     pub fn mark(
         &mut self,
         record: &Record<'_>,
-        mark: Result<Mark, MarkError>,
+        mark: Result<Signed, MarkError>,
         shared: &Shared,
         batch: &mut Batch,
     ) {
         let offset = record.origin.offset;
+        #[cfg(feature = "planted-bugs")]
+        if planted::is(Bug::ForgetMarks) {
+            self.next = offset + 1;
+            return;
+        }
         match (mark, record.key.map(std::str::from_utf8)) {
             (Ok(mark), Some(Ok(symbol))) => {
                 if shared.trade_lines.contains_key(symbol) {
@@ -135,6 +214,11 @@ impl Partition {
         if self.next >= self.live_from.max(self.head) {
             self.builder.live(|live| {
                 let values = live.candle.values();
+                #[cfg(feature = "planted-bugs")]
+                if planted::is(Bug::LiveIntoFinal) {
+                    let (lines, symbol) = (&shared.candle_lines, live.symbol);
+                    return lines.write_final(symbol, live.interval, live.start_ms, &values, out);
+                }
                 shared.candle_lines.write_live(
                     live.symbol,
                     live.interval,
@@ -152,6 +236,10 @@ impl Partition {
             shared.metrics.records_foreign.inc();
             return;
         };
+        #[cfg(feature = "planted-bugs")]
+        if origin.offset % 300 == 299 && planted::is(Bug::SkipOne) {
+            return;
+        }
         let metrics = &shared.metrics;
         let rereading = origin.offset < self.head;
         if !rereading {
@@ -208,7 +296,7 @@ fn write_closed(closed: &Closed<'_>, origin: Origin, shared: &Shared, batch: &mu
 mod tests {
     use candles_core::{
         avro::{TRADE_SCHEMA_JSON, TradeEncoder},
-        checkpoint::{Checkpoint, Settings},
+        checkpoint::Settings,
         config::{CandlePoints, TradePoints},
         trade::Trade,
     };

@@ -1,10 +1,11 @@
 //! Writer schemas by id: a lookup that never waits, and a fetch beside the polling thread.
 //!
 //! A schema never changes, so a known one is kept for ever; an unknown one is asked for again after a while. While
-//! an id is being fetched, the record that named it waits, and with it its partitions.
+//! an id is being fetched, the record that named it waits, and with it its partitions; ids of the records behind it
+//! are fetched meanwhile.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         mpsc::{self, Receiver, Sender},
@@ -13,9 +14,9 @@ use std::{
 };
 
 use candles_core::avro::TradeSchema;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 
-use super::limits::{SCHEMAS_MAX, UNKNOWN_SCHEMA_AGE};
+use super::limits::{SCHEMA_REQUESTS_MAX, SCHEMAS_FETCHED_MAX, SCHEMAS_MAX, UNKNOWN_SCHEMA_AGE};
 use crate::{
     registry::{Registry, RegistryError},
     runtime::{backoff::Backoff, chain, health::Health},
@@ -34,7 +35,8 @@ pub struct Schemas {
     known: HashMap<u32, Known>,
     fetched: Receiver<(u32, Known)>,
     fetched_in: Sender<(u32, Known)>,
-    fetching: Option<u32>,
+    fetching: HashSet<u32>,
+    requests: Arc<Semaphore>,
 }
 
 enum Known {
@@ -59,18 +61,21 @@ impl Schemas {
     /// An empty cache.
     pub fn new(registry: Registry, runtime: Handle, health: Arc<Health>) -> Self {
         let (fetched_in, fetched) = mpsc::channel();
-        Self { registry, runtime, health, known: HashMap::new(), fetched, fetched_in, fetching: None }
+        Self {
+            registry,
+            runtime,
+            health,
+            known: HashMap::new(),
+            fetched,
+            fetched_in,
+            fetching: HashSet::new(),
+            requests: Arc::new(Semaphore::new(SCHEMA_REQUESTS_MAX)),
+        }
     }
 
-    /// What is known about `id`. Starts a fetch when nothing is, and none is under way.
+    /// What is known about `id`. Starts a fetch when nothing is.
     pub fn lookup(&mut self, id: u32) -> Lookup<'_> {
-        let stale = match self.known.get(&id) {
-            None => true,
-            Some(Known::Unknown(since, _)) => since.elapsed() > UNKNOWN_SCHEMA_AGE,
-            Some(_) => false,
-        };
-        if stale {
-            self.fetch(id);
+        if self.prefetch(id) {
             return Lookup::Wait;
         }
         match &self.known[&id] {
@@ -80,6 +85,19 @@ impl Schemas {
         }
     }
 
+    /// Starts a fetch of what is not known, unless many are under way. True: it is not known.
+    pub fn prefetch(&mut self, id: u32) -> bool {
+        let stale = match self.known.get(&id) {
+            None => true,
+            Some(Known::Unknown(since, _)) => since.elapsed() > UNKNOWN_SCHEMA_AGE,
+            Some(_) => false,
+        };
+        if stale && self.fetching.len() < SCHEMAS_FETCHED_MAX && self.fetching.insert(id) {
+            self.fetch(id);
+        }
+        stale
+    }
+
     /// Takes what was fetched. True if nothing is under way any more.
     pub fn settled(&mut self) -> bool {
         while let Ok((id, known)) = self.fetched.try_recv() {
@@ -87,31 +105,32 @@ impl Schemas {
                 self.known.clear();
             }
             self.known.insert(id, known);
-            self.fetching = None;
+            self.fetching.remove(&id);
         }
-        self.fetching.is_none()
+        self.fetching.is_empty()
     }
 
-    fn fetch(&mut self, id: u32) {
-        if self.fetching.replace(id).is_some() {
-            return;
-        }
+    fn fetch(&self, id: u32) {
+        let requests = Arc::clone(&self.requests);
         let (registry, health, fetched) =
             (self.registry.clone(), Arc::clone(&self.health), self.fetched_in.clone());
         self.runtime.spawn(async move {
-            let known = fetch(&registry, &health, id).await;
+            let known = fetch(&registry, &requests, &health, id).await;
             let _ = fetched.send((id, known));
         });
     }
 }
 
 /// Asks until the registry has decided about the id.
-async fn fetch(registry: &Registry, health: &Health, id: u32) -> Known {
+async fn fetch(registry: &Registry, requests: &Semaphore, health: &Health, id: u32) -> Known {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     // Its own, so that an id is not asked for minutes after an outage.
     let mut unknown = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
     loop {
-        let (error, wait) = match registry.schema(id).await {
+        let permit = requests.acquire().await;
+        let answer = registry.schema(id).await;
+        drop(permit);
+        let (error, wait) = match answer {
             Ok(text) => {
                 health.works(HEALTH_PART);
                 return match TradeSchema::parse(&text) {

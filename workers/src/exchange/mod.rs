@@ -139,8 +139,10 @@ pub struct Page {
     pub trades: Vec<Trade>,
     /// The answer had as many rows as can be asked for: there may be more.
     pub full: bool,
-    /// Rows that were no trades.
+    /// Rows that were no trades,
     pub invalid: Vec<Invalid>,
+    /// and how many more of them there were.
+    pub more_invalid: u64,
 }
 
 /// Why there is no page, by what to do about it.

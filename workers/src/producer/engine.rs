@@ -14,7 +14,7 @@ use std::{
 use candles_core::{
     avro::TradeEncoder,
     config::{Partitioner, PipelineConfig},
-    mark::Mark,
+    mark::{Mark, ProducerId, Signed},
     partitioner::key_hash_partition,
     symbol::Symbol,
     trade::Trade,
@@ -84,12 +84,15 @@ pub struct Prepared {
     pub schema_id: u32,
     /// The end of each symbol's log.
     pub tails: Vec<Option<SymbolTail>>,
+    /// Who signs the marks of this session: it knows no more of the log than its end.
+    pub id: ProducerId,
 }
 
 /// See the module.
 pub struct Engine {
     lines: Vec<Line>,
     config: Arc<PipelineConfig>,
+    id: ProducerId,
     partitions: i32,
     next_partition: i32,
     publisher: Arc<Publisher>,
@@ -137,6 +140,7 @@ impl Engine {
         let now = Instant::now();
         let mut engine = Self {
             lines: Vec::new(),
+            id: prepared.id,
             partitions: prepared.partitions,
             next_partition: 0,
             outbox: Outbox::new(Arc::clone(&prepared.publisher)),
@@ -174,6 +178,11 @@ impl Engine {
     fn line(&self, symbol: &Symbol, schema_id: u32, tail: Option<SymbolTail>) -> Line {
         let mut feed = self.new_feed();
         match tail {
+            Some(tail) if tail.elsewhere => {
+                let from_ms = self.open_windows_from_ms(tail.covered_ms);
+                tracing::warn!(%symbol, covered_ms = tail.covered_ms, from_ms, "its log ends in another partition; starts anew in this one");
+                feed.moved(from_ms);
+            }
             Some(tail) => {
                 tracing::info!(%symbol, covered_ms = tail.covered_ms, recent_trades = tail.ids.len(), "resumes where its log ends");
                 feed.resume(tail.covered_ms, tail.floor_ms, tail.ids);
@@ -309,7 +318,7 @@ impl Engine {
     }
 
     #[cold]
-    fn on_invalid(&mut self, invalid: &Invalid) {
+    fn on_invalid(&self, invalid: &Invalid) {
         self.metrics.invalid(invalid.reason);
         let symbol = invalid.symbol.map_or("", |symbol| self.lines[symbol].symbol.as_str());
         tracing::debug!(symbol, reason = ?invalid.reason, error = invalid.error, "no trade; kept as dead letter");
@@ -356,8 +365,15 @@ impl Engine {
         match effect {
             Effect::Publish(..) => {}
             Effect::Mark(mark) => {
-                self.outbox.mark(line.partition, line.symbol.as_str().as_bytes(), mark, self.now)?;
+                let signed = Signed { mark, producer: Some(self.id), since_ms: None };
+                self.outbox.mark(line.partition, line.symbol.as_str().as_bytes(), signed, self.now)?;
                 self.metrics.mark(if matches!(mark, Mark::From(_)) { "from" } else { "until" });
+            }
+            Effect::Resume { since_ms, until_ms } => {
+                let (mark, since_ms) = (Mark::Until(until_ms), Some(since_ms));
+                let signed = Signed { mark, producer: Some(self.id), since_ms };
+                self.outbox.mark(line.partition, line.symbol.as_str().as_bytes(), signed, self.now)?;
+                self.metrics.mark("until");
             }
             Effect::Fetch(request, delay) => {
                 self.fetches.want(symbol, request, self.now + delay);

@@ -6,15 +6,21 @@
 //!   (`nothing_is_lost_and_history_is_in_order`)
 //! - Live only after the history met the live trades; else a `from` mark says what may be missing.
 //!   (`a_from_mark_says_what_is_missing`, `what_is_missing_lies_in_a_marked_gap`)
-//! - `until` marks only in Live. (`only_a_live_quiet_symbol_is_marked`)
+//! - `until` marks of heartbeats only in Live (`only_a_live_quiet_symbol_is_marked`); a busy symbol is marked with its
+//!   own trades' times, history included (`a_busy_symbol_is_marked_by_its_own_trades`).
+//! - Two producers together: `what_one_of_two_producers_saw_is_no_gap`,
+//!   `two_producers_with_any_faults_give_no_false_final_candle`.
+//! - A producer's first word about a symbol is since when it shows every trade. (`a_restart_says_where_it_goes_on`)
 
 use std::time::Duration;
 
+#[cfg(feature = "planted-bugs")]
+use candles_core::planted::{self, Bug};
 use candles_core::{mark::Mark, trade::Trade};
 
 use super::{
     fill::Fill,
-    limits::{BUFFER_TRADES_MAX, DISORDER_MS, OVERLAP_MS, QUIET_MS},
+    limits::{BUFFER_TRADES_MAX, DISORDER_MS, MARK_EVERY_MS, OVERLAP_MS, QUIET_MS},
     recent::RecentIds,
 };
 use crate::exchange::{HistoryRequest, Interruption, Page, Stage};
@@ -50,6 +56,13 @@ pub enum Effect {
     Publish(Trade, Source),
     /// Append the mark to the log.
     Mark(Mark),
+    /// Append the mark of a producer that goes on where it found the log to end.
+    Resume {
+        /// It shows every trade from here (ms) on that the log does not hold.
+        since_ms: i64,
+        /// The log ends here (ms).
+        until_ms: i64,
+    },
     /// Fetch a page and hand it to [`Feed::on_page`], not before the delay is over. Replaces an earlier request.
     Fetch(HistoryRequest, Duration),
     /// No page is needed any more.
@@ -87,6 +100,8 @@ pub struct Feed {
     state: State,
     pub(super) log: Log,
     start: Start,
+    /// A mark has said since when this producer shows every trade.
+    announced: bool,
 }
 
 /// What is known of the symbol's part of the log.
@@ -100,6 +115,8 @@ pub(super) struct Log {
     pub floor_ms: i64,
     /// Time of the newest published trade.
     pub newest_ms: i64,
+    /// A trade that comes up to here (ms) is followed by an `until` mark, for a busy symbol's sake.
+    pub next_mark_ms: i64,
     pub recent: RecentIds,
 }
 
@@ -121,8 +138,25 @@ impl Log {
         let reached_ms = trade.time_ms.min(server_ms);
         self.covered_ms = Some(self.covered_ms.map_or(reached_ms, |covered| covered.max(reached_ms)));
         self.newest_ms = self.newest_ms.max(trade.time_ms);
+        #[cfg(feature = "planted-bugs")]
+        if trade.id % 101 == 0 && planted::is(Bug::SkipPublishing) {
+            return true;
+        }
         out.push(Effect::Publish(trade, source));
+        if reached_ms >= self.next_mark_ms {
+            self.mark_busy(reached_ms, out);
+        }
         true
+    }
+
+    /// A trade does not name its producer: only marks tell who covers what another one missed.
+    #[cold]
+    fn mark_busy(&mut self, reached_ms: i64, out: &mut Vec<Effect>) {
+        let first = self.next_mark_ms == i64::MIN;
+        self.next_mark_ms = if self.marks { reached_ms.saturating_add(MARK_EVERY_MS) } else { i64::MAX };
+        if self.marks && !first {
+            out.push(Effect::Mark(Mark::Until(reached_ms)));
+        }
     }
 
     /// Coverage starts anew.
@@ -150,9 +184,11 @@ impl Feed {
                 covered_ms: None,
                 floor_ms: i64::MIN,
                 newest_ms: i64::MIN,
+                next_mark_ms: i64::MIN,
                 recent: RecentIds::default(),
             },
             start: Start::Backfill(backfill_ms),
+            announced: false,
         }
     }
 
@@ -167,6 +203,11 @@ impl Feed {
         }
     }
 
+    /// The symbol's log is in another partition; in this one coverage starts at `from_ms`.
+    pub fn moved(&mut self, from_ms: i64) {
+        self.start = Start::At(from_ms);
+    }
+
     /// The symbol's trades go to another partition from now on, where nothing of it is. A new subscription and
     /// its snapshot must follow.
     pub fn start_anew(&mut self, from_ms: i64, out: &mut Vec<Effect>) {
@@ -174,6 +215,7 @@ impl Feed {
         self.log.covered_ms = None;
         self.log.floor_ms = i64::MIN;
         self.log.newest_ms = i64::MIN;
+        self.log.next_mark_ms = i64::MIN;
         self.log.recent.clear();
         self.on_interrupted(Interruption::Unsubscribed, out);
     }
@@ -210,13 +252,20 @@ impl Feed {
             };
             self.log.mark_from(from_ms, out);
         }
-        let need_ms = self.log.needed_from_ms(self.log.covered_ms.unwrap_or(server_ms), server_ms);
+        let until_ms = self.log.covered_ms.unwrap_or(server_ms);
+        let need_ms = self.log.needed_from_ms(until_ms, server_ms);
+        let announced = std::mem::replace(&mut self.announced, true);
+        if !announced && covered_ms.is_some() && self.log.marks {
+            out.push(Effect::Resume { since_ms: need_ms, until_ms });
+        }
         let proven = trades.first().is_some_and(|oldest| {
             oldest.time_ms < need_ms
                 || (self.log.recent.contains(oldest.id)
                     && covered_ms
                         .is_some_and(|covered| oldest.time_ms + DISORDER_MS < covered.min(server_ms)))
         });
+        #[cfg(feature = "planted-bugs")]
+        let proven = proven || (covered_ms.is_some() && planted::is(Bug::SkipHistory));
         let mut fill = Fill::new(need_ms, trades, server_ms);
         for trade in early {
             fill.hold(Stage::Executed, trade, server_ms, out);
@@ -236,7 +285,10 @@ impl Feed {
         }
         let log = &mut self.log;
         if log.marks && log.newest_ms.saturating_add(QUIET_MS) <= server_ms {
+            #[cfg(feature = "planted-bugs")]
+            let server_ms = server_ms + if planted::is(Bug::PromiseTooMuch) { 30_000 } else { 0 };
             out.push(Effect::Mark(Mark::Until(server_ms)));
+            log.next_mark_ms = server_ms.saturating_add(MARK_EVERY_MS);
         }
         log.covered_ms = log.covered_ms.max(Some(server_ms));
     }
@@ -319,5 +371,7 @@ pub enum FeedState {
     Live,
 }
 
+#[cfg(test)]
+mod pair_tests;
 #[cfg(test)]
 mod tests;

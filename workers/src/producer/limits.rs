@@ -26,6 +26,9 @@ pub const LAG_TRIES_MAX: u32 = 20;
 pub const OUTAGE_MAX: Duration = Duration::from_secs(300);
 /// First and longest wait after a failed request for history.
 pub const HISTORY_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// A busy symbol is marked about this often (ms of its trades' times): well within the consumers' patience with a
+/// producer that may have seen what another missed.
+pub const MARK_EVERY_MS: i64 = 10_000;
 /// A heartbeat this long after the last published trade says something that the trade did not.
 pub const QUIET_MS: i64 = 1_000;
 

@@ -3,12 +3,12 @@
 //! A first record goes at once; what comes before its acknowledgement goes together after it (Nagle's rule). The
 //! client's own `linger.ms` cannot do that: it delays the first record too, and an idempotent client sends one request
 //! per partition at a time and polls without a pause from the moment that the next records have waited longer than
-//! `linger.ms` for the answer (`rd_kafka_toppar_producer_serve`, librdkafka 2.12): half a core at 20,000 trades/s.
+//! `linger.ms` for the answer (rd_kafka_toppar_producer_serve of librdkafka 2.12): half a core at 20,000 trades/s.
 //! One burst on its way also keeps the order of a partition where the client is not idempotent (acks 0 and 1).
 
 use std::{sync::Arc, time::Instant};
 
-use candles_core::mark::Mark;
+use candles_core::mark::Signed;
 
 use super::{
     limits::{BURST_RECORDS_MAX, QUEUE_RECORDS_MAX},
@@ -20,7 +20,7 @@ struct Waiting {
     key_len: usize,
     value_len: usize,
     published: Instant,
-    mark: Option<Mark>,
+    mark: Option<Signed>,
 }
 
 /// What waits for one partition, and how much is on its way.
@@ -56,7 +56,7 @@ impl Outbox {
     }
 
     /// A mark's record: headers, no value. Refused as trades are.
-    pub fn mark(&mut self, partition: i32, key: &[u8], mark: Mark, now: Instant) -> Result<(), Refused> {
+    pub fn mark(&mut self, partition: i32, key: &[u8], mark: Signed, now: Instant) -> Result<(), Refused> {
         self.push(partition, key, &[], now, Some(mark))
     }
 
@@ -67,7 +67,7 @@ impl Outbox {
         key: &[u8],
         value: &[u8],
         published: Instant,
-        mark: Option<Mark>,
+        mark: Option<Signed>,
     ) -> Result<(), Refused> {
         if self.queued() >= QUEUE_RECORDS_MAX {
             return Err(Refused::Full);
@@ -155,7 +155,7 @@ impl Lane {
         let (first, mut at) = self.handed_over;
         for record in self.waiting[first..].iter().take(records_max) {
             let (key, rest) = self.bytes[at..].split_at(record.key_len);
-            match record.mark {
+            match &record.mark {
                 None => publisher.trade(partition, key, &rest[..record.value_len], record.published)?,
                 Some(mark) => publisher.mark(partition, key, mark, record.published)?,
             }

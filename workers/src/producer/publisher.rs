@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candles_core::{config::Acks, mark::Mark};
+use candles_core::{config::Acks, mark::Signed};
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
@@ -200,9 +200,10 @@ impl Publisher {
     }
 
     /// Appends a mark: headers, no value.
-    pub fn mark(&self, partition: i32, key: &[u8], mark: Mark, published: Instant) -> Result<(), Refused> {
-        let (name, time) = mark.header();
-        let headers = OwnedHeaders::new_with_capacity(1).insert(Header { key: name, value: Some(&time) });
+    pub fn mark(&self, partition: i32, key: &[u8], mark: &Signed, published: Instant) -> Result<(), Refused> {
+        let headers = mark.headers().fold(OwnedHeaders::new_with_capacity(3), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(&value) })
+        });
         let record: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(&self.topic, self.ticket(partition, published))
                 .partition(partition)

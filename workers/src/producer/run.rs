@@ -13,6 +13,7 @@ use std::{
 use candles_core::{
     avro::{TRADE_SCHEMA_JSON, TradeSchema},
     config::{Partitioner, PipelineConfig},
+    mark::ProducerId,
 };
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::{runtime::Handle, task::spawn_blocking};
@@ -151,7 +152,9 @@ impl Producer {
     async fn prepare(&self) -> Prepared {
         let (schema_id, (publisher, partitions)) = tokio::join!(self.register(), self.connect());
         let tails = self.read_tail(schema_id, partitions).await;
-        Prepared { publisher, partitions, schema_id, tails }
+        let id = ProducerId::new(rand::random());
+        tracing::info!(producer = %id, "signs its marks");
+        Prepared { publisher, partitions, schema_id, tails, id }
     }
 
     async fn register(&self) -> u32 {

@@ -4,6 +4,8 @@
 //! A mark counts as well as a trade: a quiet symbol has no trades, but marks every few seconds. Records of others
 //! and records that cannot be decoded are passed over. Runs on a blocking thread, without joining a consumer group.
 //! - The end of a symbol's log is its newest trade or mark; ids only of the overlap. (`newest_trade_or_mark_ends_the_log`)
+//! - Where a topic has grown, a symbol's log may end in another partition than its own.
+//!   (`a_symbol_that_moved_while_no_producer_ran_starts_at_its_open_windows` in `tests/producer.rs`)
 
 use std::{
     collections::HashMap,
@@ -33,6 +35,8 @@ pub struct SymbolTail {
     pub floor_ms: i64,
     /// (id, time) of the trades of the last [`OVERLAP_MS`].
     pub ids: Vec<(i64, i64)>,
+    /// It is in a partition that is no longer the symbol's: the topic has grown.
+    pub elsewhere: bool,
 }
 
 /// What is looked for, and where.
@@ -109,7 +113,7 @@ fn combine(parts: Vec<Found>) -> Option<SymbolTail> {
     ids.sort_unstable_by_key(|&(_, time_ms)| time_ms);
     let skipped = ids.len().saturating_sub(TAIL_IDS_MAX);
     ids.drain(..skipped);
-    Some(SymbolTail { covered_ms, floor_ms, ids })
+    Some(SymbolTail { covered_ms, floor_ms, ids, elsewhere: false })
 }
 
 /// One partition, read from its end backwards.
@@ -162,6 +166,8 @@ struct Reader {
     symbols: HashMap<String, SymbolIndex>,
     found: HashMap<(SymbolIndex, i32), Found>,
     oldest_wanted_ms: i64,
+    /// In search of symbols that their own partitions do not hold.
+    elsewhere: bool,
 }
 
 /// Reads the tail: one entry for each symbol, `None` where nothing was found.
@@ -186,16 +192,20 @@ pub fn read(search: Search) -> Result<Vec<Option<SymbolTail>>, KafkaError> {
         found: HashMap::new(),
         oldest_wanted_ms: now_ms.saturating_sub(search.backfill.as_millis() as i64),
         search,
+        elsewhere: false,
     };
-    reader.read_all()?;
+    reader.read_all(reader.wanted_partitions())?;
+    if reader.look_elsewhere() {
+        reader.read_all((0..reader.search.partitions).collect())?;
+    }
     Ok(reader.result())
 }
 
 impl Reader {
-    fn read_all(&mut self) -> Result<(), KafkaError> {
+    fn read_all(&mut self, partitions: Vec<i32>) -> Result<(), KafkaError> {
         let started = Instant::now();
         let mut open = Vec::new();
-        for partition in self.wanted_partitions() {
+        for partition in partitions {
             let (low, high) = self.consumer.fetch_watermarks(&self.search.topic, partition, KAFKA_CALL)?;
             open.push(Backwards::new(partition, low, high));
         }
@@ -217,9 +227,24 @@ impl Reader {
         (0..self.search.partitions).filter(holds).collect()
     }
 
+    /// A symbol whose own partition holds nothing of it may have been in another one before the topic grew: only such
+    /// symbols are searched from now on. False: there is none.
+    fn look_elsewhere(&mut self) -> bool {
+        let (symbols, found) = (&self.search.symbols, &self.found);
+        self.symbols.retain(|_, &mut symbol| {
+            symbols[symbol].1.is_some_and(|partition| !found.contains_key(&(symbol, partition)))
+        });
+        self.elsewhere = !self.symbols.is_empty();
+        self.elsewhere
+    }
+
     /// Every symbol of the partition was seen, and its overlap was read.
     fn is_complete(&self, part: &Backwards) -> bool {
         let Some(first_ms) = part.first_timestamp_ms else { return part.start <= part.low };
+        if self.elsewhere {
+            // Which partition had a symbol last is known when all have been searched.
+            return false;
+        }
         let mut symbols = (0..self.search.symbols.len())
             .filter(|&symbol| self.search.symbols[symbol].1.is_none_or(|p| p == part.partition));
         symbols.all(|symbol| {
@@ -238,7 +263,7 @@ impl Reader {
         let mut last_progress = Instant::now();
         while open.iter().any(|part| !part.done) {
             // The consumer is taken apart from the rest: a message borrows it.
-            let Self { search, consumer, symbols, found, oldest_wanted_ms } = self;
+            let Self { search, consumer, symbols, found, oldest_wanted_ms, elsewhere } = self;
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     let Some(part) = open.iter_mut().find(|part| part.partition == message.partition())
@@ -255,7 +280,8 @@ impl Reader {
                     if message.offset() < part.start + 1 || part.first_timestamp_ms.is_none() {
                         part.first_timestamp_ms = Some(timestamp_ms);
                     }
-                    if timestamp_ms >= *oldest_wanted_ms {
+                    let ours = *elsewhere || is_at_home(search, symbols, &message);
+                    if timestamp_ms >= *oldest_wanted_ms && ours {
                         take(search, symbols, found, &message, timestamp_ms);
                     }
                 }
@@ -281,15 +307,31 @@ impl Reader {
 
     fn result(mut self) -> Vec<Option<SymbolTail>> {
         let mut by_symbol: Vec<Vec<Found>> = self.search.symbols.iter().map(|_| Vec::new()).collect();
-        for ((symbol, _), mut found) in self.found.drain() {
+        let mut elsewhere: Vec<Option<i64>> = vec![None; by_symbol.len()];
+        for ((symbol, partition), mut found) in self.found.drain() {
             found.forget_old_ids();
-            by_symbol[symbol].push(found);
+            if self.search.symbols[symbol].1.is_none_or(|p| p == partition) {
+                by_symbol[symbol].push(found);
+            } else {
+                elsewhere[symbol] = elsewhere[symbol].max(found.covered_ms());
+            }
         }
-        by_symbol.into_iter().map(combine).collect()
+        let moved = |covered_ms| SymbolTail { covered_ms, floor_ms: i64::MIN, ids: vec![], elsewhere: true };
+        by_symbol.into_iter().map(combine).zip(elsewhere).map(|(here, old)| here.or(old.map(moved))).collect()
     }
 }
 
-/// One record, if it is about one of our symbols and in its partition.
+/// Whether a record's symbol belongs into its partition.
+fn is_at_home(
+    search: &Search,
+    symbols: &HashMap<String, SymbolIndex>,
+    message: &BorrowedMessage<'_>,
+) -> bool {
+    let symbol = message.key().and_then(|key| std::str::from_utf8(key).ok()).and_then(|key| symbols.get(key));
+    symbol.is_some_and(|&symbol| search.symbols[symbol].1.is_none_or(|p| p == message.partition()))
+}
+
+/// One record, if it is about one of our symbols.
 fn take(
     search: &mut Search,
     symbols: &HashMap<String, SymbolIndex>,
@@ -299,9 +341,6 @@ fn take(
 ) {
     let Some(key) = message.key().and_then(|key| std::str::from_utf8(key).ok()) else { return };
     let Some(&symbol) = symbols.get(key) else { return };
-    if search.symbols[symbol].1.is_some_and(|partition| partition != message.partition()) {
-        return;
-    }
     let place = (symbol, message.partition());
     if let Some(value) = message.payload() {
         let Ok((id, body)) = avro::split(value) else { return };
@@ -341,7 +380,12 @@ mod tests {
         let tail = combine(vec![found]).unwrap();
         assert_eq!(
             tail,
-            SymbolTail { covered_ms: 105_000, floor_ms: 7, ids: vec![(3, 99_995), (2, 100_000)] }
+            SymbolTail {
+                covered_ms: 105_000,
+                floor_ms: 7,
+                ids: vec![(3, 99_995), (2, 100_000)],
+                elsewhere: false
+            }
         );
         assert_eq!(combine(vec![]), None);
     }

@@ -67,7 +67,8 @@ where
     }
 }
 
-fn read_config(path: &PathBuf) -> Result<PipelineConfig, String> {
+/// Reads and checks a configuration file; the error names the file, the line and the key.
+pub fn read_config(path: &std::path::Path) -> Result<PipelineConfig, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     PipelineConfig::from_yaml(&text).map_err(|error| match error.line {
         Some(line) => format!("{}:{line}: {}", path.display(), error.message),

@@ -97,6 +97,17 @@ impl ErrorBody {
     }
 }
 
+/// Fuzz target: any body of a refusal. Only InfluxDB's own words may decide about points.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz_error_body(data: &[u8]) {
+    let (body, from_influxdb) = ErrorBody::read(data);
+    let said = !body.code.is_empty() || !body.error.is_empty();
+    assert!(
+        from_influxdb == said || data.len() >= ANSWER_BYTES_MAX,
+        "somebody else's words were taken for its own"
+    );
+}
+
 impl Influxdb {
     /// Reads the CA file, if there is one; the token is read with the first request.
     pub fn new(config: &InfluxdbConfig) -> anyhow::Result<Self> {

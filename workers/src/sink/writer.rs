@@ -12,7 +12,10 @@ use std::{
     collections::VecDeque,
     future::Future,
     ops::Range,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -146,6 +149,8 @@ pub struct Writer {
     /// Held while a request for the live measurement is under way: a forming point must not land on an incomplete
     /// one that was written after it.
     live: tokio::sync::Mutex<()>,
+    /// Requests that the server has refused for now. While there is one, another's success makes nobody ready.
+    refused: AtomicUsize,
 }
 
 /// What [`Writer::run`] reads.
@@ -179,7 +184,8 @@ impl Writer {
         let (live, live_in) = mpsc::channel(1);
         let outbox = Outbox { batches, live, progress: Arc::clone(&progress), sent: 0 };
         let live = tokio::sync::Mutex::new(());
-        let writer = Self { influxdb, dead_letters, metrics, health, progress, live };
+        let refused = AtomicUsize::new(0);
+        let writer = Self { influxdb, dead_letters, metrics, health, progress, live, refused };
         (outbox, Arc::new(writer), Inbox { batches: batches_in, live: live_in })
     }
 
@@ -342,20 +348,24 @@ impl Writer {
     async fn send(&self, body: Bytes) -> Sent {
         let mut transient = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         let mut config = Backoff::new(Duration::from_secs(5), Duration::from_mins(1));
+        let mut refused = false;
         loop {
             let started = Instant::now();
             let outcome = self.influxdb.write(body.clone()).await;
             self.metrics.write_request(&outcome, started.elapsed());
             let (problem, wait) = match outcome {
-                Outcome::Stored => return self.decided(Sent::Stored),
-                Outcome::TooLarge => return self.decided(Sent::TooLarge),
-                Outcome::Rejected(rejection) => return self.decided(Sent::Rejected(rejection)),
+                Outcome::Stored => return self.decided(refused, Sent::Stored),
+                Outcome::TooLarge => return self.decided(refused, Sent::TooLarge),
+                Outcome::Rejected(rejection) => return self.decided(refused, Sent::Rejected(rejection)),
                 Outcome::Transient { problem, retry_after } => {
                     let delay = transient.next_delay();
                     (problem, retry_after.map_or(delay, |asked| asked + delay.min(asked / 10)).max(delay))
                 }
                 Outcome::Config(problem) => (problem, config.next_delay()),
             };
+            if !std::mem::replace(&mut refused, true) {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
             self.trouble(&format!(
                 "{}: {problem}; nothing dropped, next try in {:.1} s",
                 self.influxdb.name(),
@@ -365,8 +375,11 @@ impl Writer {
         }
     }
 
-    fn decided(&self, sent: Sent) -> Sent {
-        if self.health.works(HEALTH_PART) {
+    fn decided(&self, refused: bool, sent: Sent) -> Sent {
+        if refused {
+            self.refused.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.refused.load(Ordering::Relaxed) == 0 && self.health.works(HEALTH_PART) {
             tracing::info!(sink = self.influxdb.name(), "sink answers");
         }
         sent

@@ -23,7 +23,7 @@ async fn golden_trades_give_the_golden_candles_and_all_is_committed() {
     consumer.stop().await;
     let (offset, metadata) = world.committed(PARTITION);
     assert_eq!(offset, Some(world.end(PARTITION)));
-    assert!(metadata.starts_with("c1;"), "{metadata}");
+    assert!(metadata.starts_with("c2;"), "{metadata}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,6 +109,23 @@ async fn thousands_of_unreadable_records_do_not_stop_the_good_one_behind_them() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_unknown_schemas_do_not_hold_up_the_good_one_behind_them() {
+    let world = World::new().await;
+    let good = world.encoded(&TRADE);
+    for id in 0..600_u32 {
+        let mut unknown = good.clone();
+        unknown[1..5].copy_from_slice(&(100_000 + id).to_be_bytes());
+        world.value(PARTITION, golden::SYMBOL, &unknown);
+    }
+    world.trades(&[TRADE]);
+    let consumer = world.consumer();
+    let dead = world.dead_letters(600).await;
+    assert!(dead.iter().all(|dead| dead.place().0 == "schema_unknown"));
+    eventually("the good one", 1, async || world.raw_points()).await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_down_at_the_start_holds_the_data_and_says_so() {
     let world = World::new().await;
     world.registry.set_unavailable(true);
@@ -121,6 +138,22 @@ async fn a_registry_that_is_down_at_the_start_holds_the_data_and_says_so() {
     world.registry.set_unavailable(false);
     world.expect_golden().await;
     consumer.ready().await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_no_registry_makes_no_dead_letters() {
+    let mut world = World::new().await;
+    world.registry_url = Some(world.influxdb.url());
+    world.golden_trades();
+    let consumer = world.consumer();
+    consumer.unready_because(&["registry: schema registry", "check schemaRegistry.url"]).await;
+    assert!((consumer.metric("candles_consumer_dead_letters_total").await).abs() < 0.1);
+    consumer.stop().await;
+    assert!(world.committed(PARTITION).0.unwrap_or(0) <= 1, "no trade is passed over");
+    world.registry_url = None;
+    let consumer = world.consumer();
+    world.expect_golden().await;
     consumer.stop().await;
 }
 

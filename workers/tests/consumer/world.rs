@@ -44,6 +44,8 @@ pub struct World {
     pub influxdb: Influxdb,
     pub registry: Registry,
     pub schema_id: u32,
+    /// Instead of the registry's own address.
+    pub registry_url: Option<String>,
     /// Extra YAML below `influxdb`, at two spaces.
     pub influxdb_yaml: String,
     /// Extra YAML at top level.
@@ -100,6 +102,7 @@ impl World {
             influxdb: Influxdb::start().await.unwrap(),
             registry,
             schema_id,
+            registry_url: None,
             influxdb_yaml: String::new(),
             yaml: "candles: {intervals: [2m]}\n".to_owned(),
             token,
@@ -123,7 +126,7 @@ impl World {
              {more_influxdb}{more}",
             symbol = golden::SYMBOL,
             kafka = self.cluster.bootstrap_servers(),
-            registry = self.registry.url(),
+            registry = self.registry_url.clone().unwrap_or_else(|| self.registry.url()),
             influxdb = self.influxdb.url(),
             org = influxdb::ORGANIZATION,
             bucket = influxdb::BUCKET,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -80,6 +80,22 @@ impl Admin {
             result.map_err(|(_, code)| refused(&action, code))?;
         }
         Ok(())
+    }
+
+    pub(crate) async fn add_partitions(&self, name: &str, count: i32) -> Result<()> {
+        let action = format!("add partitions to topic {name}");
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_LIMIT));
+        let new = NewPartitions::new(name, usize::try_from(count).unwrap_or_default());
+        let results = self.client()?.create_partitions([&new], &options).await;
+        for result in results.map_err(unreachable(&action))? {
+            result.map_err(|(_, code)| refused(&action, code))?;
+        }
+        let what = format!("topic {name} has {count} partitions with all replicas in sync");
+        let count = usize::try_from(count).unwrap_or_default();
+        self.wait(&what, TOPIC_LIMIT, Some(name), |found| {
+            found.len() == count && found.iter().all(Partition::is_whole)
+        })
+        .await
     }
 
     pub(crate) async fn wait_in_sync(&self, limit: Duration) -> Result<()> {

@@ -24,6 +24,8 @@ pub struct Options {
     pub jvm_args: Vec<String>,
     /// More lines of server.properties; the last one of a key wins.
     pub properties: Vec<(String, String)>,
+    /// More plaintext listeners, each led through proxies: their ports, one for each broker, are what it advertises.
+    pub lanes: Vec<Vec<u16>>,
 }
 
 impl Default for Options {
@@ -36,6 +38,7 @@ impl Default for Options {
             password: "candles-secret".to_owned(),
             jvm_args: vec![FIRST_COMPILER_ONLY.to_owned()],
             properties: Vec::new(),
+            lanes: Vec::new(),
         }
     }
 }
@@ -52,21 +55,27 @@ pub struct Login {
 }
 
 /// Ports of one broker, all of 127.0.0.1.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct BrokerPorts {
     pub(crate) controller: u16,
     pub(crate) internal: u16,
     pub(crate) local: u16,
     pub(crate) external: u16,
     pub(crate) wrong_host: u16,
+    /// Where the listener of each lane really is.
+    pub(crate) lanes: Vec<u16>,
 }
 
 impl BrokerPorts {
-    /// How many ports a broker needs.
+    /// How many ports a broker needs, and one more for each lane.
     pub(crate) const COUNT: usize = 5;
 
     pub(crate) fn new([controller, internal, local, external, wrong_host]: [u16; Self::COUNT]) -> Self {
-        Self { controller, internal, local, external, wrong_host }
+        Self { controller, internal, local, external, wrong_host, lanes: Vec::new() }
+    }
+
+    pub(crate) fn with_lanes(self, lanes: &[u16]) -> Self {
+        Self { lanes: lanes.to_vec(), ..self }
     }
 }
 
@@ -83,7 +92,7 @@ pub(crate) fn server_properties(
     pki: &Pki,
     options: &Options,
 ) -> String {
-    let own = ports[id - 1];
+    let own = &ports[id - 1];
     let each = |render: &dyn Fn(usize, &BrokerPorts) -> String| {
         ports.iter().enumerate().map(|(index, ports)| render(index + 1, ports)).collect::<Vec<_>>().join(",")
     };
@@ -91,6 +100,7 @@ pub(crate) fn server_properties(
         "INTERNAL://127.0.0.1:{},LOCAL://127.0.0.1:{},EXTERNAL://127.0.0.1:{},WRONGHOST://127.0.0.1:{}",
         own.internal, own.local, own.external, own.wrong_host
     );
+    let advertised: Vec<u16> = options.lanes.iter().map(|lane| lane[id - 1]).collect();
     let mut lines = vec![
         ("process.roles".to_owned(), "broker,controller".to_owned()),
         ("node.id".to_owned(), id.to_string()),
@@ -98,8 +108,12 @@ pub(crate) fn server_properties(
             "controller.quorum.voters".to_owned(),
             each(&|id, ports| format!("{id}@127.0.0.1:{}", ports.controller)),
         ),
-        ("listeners".to_owned(), format!("CONTROLLER://127.0.0.1:{},{clients}", own.controller)),
-        ("advertised.listeners".to_owned(), clients),
+        (
+            "listeners".to_owned(),
+            format!("CONTROLLER://127.0.0.1:{},{clients}{}", own.controller, listeners(&own.lanes)),
+        ),
+        ("advertised.listeners".to_owned(), format!("{clients}{}", listeners(&advertised))),
+        ("listener.security.protocol.map".to_owned(), security(options.lanes.len())),
         ("log.dirs".to_owned(), data.display().to_string()),
         ("broker.session.timeout.ms".to_owned(), options.broker_session_timeout_ms.to_string()),
         (
@@ -115,13 +129,20 @@ pub(crate) fn server_properties(
     properties(&lines)
 }
 
+/// The listeners of all lanes, each after a comma.
+fn listeners(ports: &[u16]) -> String {
+    (1..).zip(ports).fold(String::new(), |text, (lane, port)| format!("{text},LANE{lane}://127.0.0.1:{port}"))
+}
+
+fn security(lanes: usize) -> String {
+    let fixed =
+        "CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT,LOCAL:PLAINTEXT,EXTERNAL:SASL_SSL,WRONGHOST:SASL_SSL";
+    (1..=lanes).fold(fixed.to_owned(), |map, lane| format!("{map},LANE{lane}:PLAINTEXT"))
+}
+
 const FIXED: &[(&str, &str)] = &[
     ("controller.listener.names", "CONTROLLER"),
     ("inter.broker.listener.name", "INTERNAL"),
-    (
-        "listener.security.protocol.map",
-        "CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT,LOCAL:PLAINTEXT,EXTERNAL:SASL_SSL,WRONGHOST:SASL_SSL",
-    ),
     ("sasl.enabled.mechanisms", "SCRAM-SHA-512"),
     ("auto.create.topics.enable", "false"),
     ("offsets.topic.num.partitions", "3"),
@@ -262,6 +283,20 @@ mod tests {
         assert!(!value(&text, "advertised.listeners").contains("CONTROLLER"));
         assert_eq!(value(&text, "listener.name.external.ssl.keystore.location"), "server.pem");
         assert_eq!(value(&text, "listener.name.wronghost.ssl.keystore.location"), "wrong.pem");
+    }
+
+    #[test]
+    fn a_lane_listens_at_its_port_and_advertises_its_proxy() {
+        let ports = [[1, 2, 3, 4, 5], [11, 12, 13, 14, 15]].map(BrokerPorts::new);
+        let ports = ports.map(|ports| ports.with_lanes(&[6, 7]));
+        let options =
+            Options { brokers: 2, lanes: vec![vec![100, 101], vec![200, 201]], ..Options::default() };
+        let text = server_properties(2, &ports, Path::new("data"), &pki(), &options);
+        assert!(value(&text, "listeners").ends_with(",LANE1://127.0.0.1:6,LANE2://127.0.0.1:7"));
+        let advertised = value(&text, "advertised.listeners");
+        assert!(advertised.ends_with(",LANE1://127.0.0.1:101,LANE2://127.0.0.1:201"), "{advertised}");
+        let security = value(&text, "listener.security.protocol.map");
+        assert!(security.ends_with(",LANE1:PLAINTEXT,LANE2:PLAINTEXT"));
     }
 
     #[test]

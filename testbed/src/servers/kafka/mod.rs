@@ -8,18 +8,19 @@ mod config;
 mod java;
 mod tool;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use admin::Partition;
 pub use config::{Login, Options};
-pub use tool::{Output, Tool};
 
 use super::error::{Error, Result};
 use super::pki::Pki;
 use super::ports::{self, PortLease};
 use super::rundir::RunDir;
 use super::server::{Plan, Probe, Server};
+pub use super::tool::{Output, Tool};
 use admin::Admin;
 use config::BrokerPorts;
 use java::Java;
@@ -55,21 +56,20 @@ impl Cluster {
     async fn start_with(java: Java, options: &Options, run: &RunDir) -> Result<Self> {
         let count = usize::from(options.brokers.clamp(1, 3));
         let start = async |leases| Self::try_start(options, run, &java, leases).await;
-        ports::with_ports(count * BrokerPorts::COUNT, start).await
+        ports::with_ports(count * (BrokerPorts::COUNT + options.lanes.len()), start).await
     }
 
     async fn try_start(options: &Options, run: &RunDir, java: &Java, leases: Vec<PortLease>) -> Result<Self> {
         let pki = Pki::create(run)?;
         let numbers: Vec<u16> = leases.iter().map(PortLease::port).collect();
-        let ports: Vec<_> = numbers
-            .as_chunks()
-            .0
-            .iter()
-            .map(|own: &[u16; BrokerPorts::COUNT]| BrokerPorts::new(*own))
-            .collect();
+        let of_broker = |numbers: &[u16]| {
+            let (own, lanes) = numbers.split_first_chunk().expect("as many ports were leased");
+            BrokerPorts::new(*own).with_lanes(lanes)
+        };
+        let ports = numbers.chunks(BrokerPorts::COUNT + options.lanes.len()).map(of_broker).collect();
         let login =
             Login { user: options.user.clone(), password: options.password.clone(), ca_pem: pki.ca.clone() };
-        let tools = ToolBox { java: java.clone(), run: run.clone() };
+        let tools = ToolBox::new(java.clone(), run)?;
         let mut cluster = Self { brokers: Vec::new(), ports, pki, login, tools, _leases: leases };
         for id in 1..=cluster.ports.len() {
             let broker = cluster.prepare(id, options)?;
@@ -190,6 +190,11 @@ impl Cluster {
         self.admin().delete_topic(name).await
     }
 
+    /// Lets a topic grow to `count` partitions, and waits until all their replicas are in sync.
+    pub async fn add_partitions(&self, name: &str, count: i32) -> Result<()> {
+        self.admin().add_partitions(name, count).await
+    }
+
     /// Leader and replicas of each partition of `topic`.
     pub async fn partitions(&self, topic: &str) -> Result<Vec<Partition>> {
         self.admin().partitions(Some(topic)).await
@@ -208,6 +213,11 @@ impl Cluster {
     /// Like the external listener, but its certificate is for another host: a careful client refuses it.
     pub fn bootstrap_wrong_host(&self) -> String {
         self.addresses(|ports| ports.wrong_host)
+    }
+
+    /// Where the listener of a lane really is, for each broker: what its proxies lead to. Lanes count from 0.
+    pub fn lane(&self, lane: usize) -> Vec<SocketAddr> {
+        self.ports.iter().map(|ports| (Ipv4Addr::LOCALHOST, ports.lanes[lane]).into()).collect()
     }
 
     /// User, password and CA of the external listener.

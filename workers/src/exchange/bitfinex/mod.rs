@@ -6,6 +6,8 @@
 mod check;
 pub mod connection;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod protocol;
 pub mod rest;
 mod scan;

@@ -61,7 +61,8 @@ impl History {
     }
 }
 
-fn parse(
+/// Understands an answer. `server_ms`: the exchange's time, where it is known.
+pub(super) fn parse(
     status: StatusCode,
     body: &[u8],
     rows_max: u16,
@@ -81,14 +82,15 @@ fn parse(
     let full = rows.len() >= usize::from(rows_max);
     let received_us =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-    let mut page = Page { trades: Vec::with_capacity(rows.len()), full, invalid: Vec::new() };
+    let mut page =
+        Page { trades: Vec::with_capacity(rows.len()), full, invalid: Vec::new(), more_invalid: 0 };
     for row in rows {
         match checked(row, server_ms, received_us) {
             Ok(trade) => page.trades.push(trade),
             Err(refusal) if page.invalid.len() < INVALID_ROWS_MAX => {
                 page.invalid.push(refusal.into_invalid(Some(index), &format!("history row {row:?}")));
             }
-            Err(_) => {}
+            Err(_) => page.more_invalid += 1,
         }
     }
     page.trades.sort_unstable_by_key(Trade::order);

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{End, Engine, HISTORY, joined};
 use crate::{
-    exchange::{HistoryError, Page},
+    exchange::{HistoryError, InvalidReason, Page},
     producer::fetches::{Ticket, Verdict},
 };
 
@@ -66,11 +66,11 @@ impl Engine {
                 tracing::warn!(symbol = %self.lines[symbol].symbol, %error, "no history; will try again");
             }
         }
-        let feed = &mut self.lines[symbol].feed;
         match (verdict, page) {
             (Verdict::Deliver, Ok(page)) => {
-                page.invalid.iter().for_each(|invalid| self.metrics.invalid(invalid.reason));
-                feed.on_page(page, &mut self.effects);
+                page.invalid.iter().for_each(|invalid| self.on_invalid(invalid));
+                (0..page.more_invalid).for_each(|_| self.metrics.invalid(InvalidReason::Row));
+                self.lines[symbol].feed.on_page(page, &mut self.effects);
             }
             (Verdict::Failed(outage), Err(error)) => {
                 if outage > HISTORY_TROUBLE {
@@ -81,7 +81,7 @@ impl Engine {
                         format!("{url} fails for {seconds} s: {error}; symbols with a gap wait"),
                     );
                 }
-                feed.on_history_failed(outage, &mut self.effects);
+                self.lines[symbol].feed.on_history_failed(outage, &mut self.effects);
             }
             _ => {}
         }

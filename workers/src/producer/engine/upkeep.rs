@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{EXCHANGE, End, Engine, KAFKA, joined, partition_of};
 use crate::{
     exchange::SymbolIndex,
-    producer::limits::{BUFFER_TRADES_TOTAL_MAX, DELIVERY_STALL, KAFKA_CALL, OVERLAP_MS, PARTITIONS_REFRESH},
+    producer::limits::{
+        BUFFER_TRADES_TOTAL_MAX, DELIVERY_STALL, KAFKA_CALL, OVERLAP_MS, PARTITIONS_REFRESH, QUIET_MS,
+    },
 };
 
 /// Gauges, readiness and limits are looked at this often.
@@ -58,27 +60,26 @@ impl Engine {
     }
 
     fn move_symbol(&mut self, symbol: SymbolIndex, partition: i32) {
-        let from_ms = self.open_windows_from_ms();
-        let fresh = self.new_feed();
+        let covered_ms = self.lines[symbol].feed.covered_ms();
+        let from_ms = covered_ms.map(|covered_ms| self.open_windows_from_ms(covered_ms));
         let line = &mut self.lines[symbol];
         tracing::warn!(symbol = %line.symbol, from = line.partition, to = partition, ?from_ms, "symbol moves to another partition");
         line.partition = partition;
-        match from_ms {
-            Some(from_ms) => line.feed.start_anew(from_ms, &mut self.effects),
-            // The exchange has not said a word yet: as if just started.
-            None => line.feed = fresh,
+        // Nothing covered: nothing is in the old partition either.
+        if let Some(from_ms) = from_ms {
+            line.feed.start_anew(from_ms, &mut self.effects);
         }
         self.sockets.renew(symbol);
     }
 
-    /// Start (ms) of the longest window that is open now, within the backfill.
-    fn open_windows_from_ms(&self) -> Option<i64> {
-        let now_ms = self.server_ms?;
+    /// Start (ms) of the longest window that is open when a log ends at `covered_ms`. However long ago that is: its
+    /// candles would be incomplete otherwise.
+    pub(super) fn open_windows_from_ms(&self, covered_ms: i64) -> i64 {
         let candles = &self.config.candles;
-        let open_ms = now_ms - candles.lateness.as_ms();
+        // A heartbeat moves `covered` a little beyond what stands in the log.
+        let open_ms = covered_ms - QUIET_MS - candles.lateness.as_ms();
         let starts = candles.intervals.iter().map(|interval| interval.window_start_ms(open_ms));
-        let from_ms = starts.min().unwrap_or(now_ms - OVERLAP_MS);
-        Some(from_ms.max(now_ms - self.config.producer.backfill.as_ms()))
+        starts.min().unwrap_or(open_ms - OVERLAP_MS)
     }
 
     /// About once a second: gauges, readiness, limits.

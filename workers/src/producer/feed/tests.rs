@@ -13,25 +13,25 @@ const BACKFILL_MS: i64 = 60_000;
 const PAGE_ROWS: usize = 4;
 const SNAPSHOT_ROWS: usize = 5;
 
-fn trade(id: i64, time_ms: i64) -> Trade {
+pub fn trade(id: i64, time_ms: i64) -> Trade {
     Trade { id, time_ms, price: 1.0, amount: 1.0, received_us: 0 }
 }
 
 /// An exchange with one symbol, a connection to it, and the feed under test.
-struct Model {
-    now_ms: i64,
-    trades: Vec<Trade>,
+pub struct Model {
+    pub now_ms: i64,
+    pub trades: Vec<Trade>,
     /// History shows trades only so long after they happened.
     lag_ms: i64,
-    feed: Feed,
+    pub feed: Feed,
     request: Option<HistoryRequest>,
-    log: Vec<Effect>,
+    pub log: Vec<Effect>,
     /// Trades that happened before this are in a snapshot or were sent since.
-    subscribed: bool,
+    pub subscribed: bool,
 }
 
 impl Model {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let feed = Feed::new(BACKFILL_MS, true);
         let lag_ms = 0;
         Self {
@@ -64,7 +64,7 @@ impl Model {
         out
     }
 
-    fn subscribe(&mut self) -> Vec<Effect> {
+    pub fn subscribe(&mut self) -> Vec<Effect> {
         let mut latest = self.trades.clone();
         latest.sort_by_key(Trade::order);
         let snapshot = latest.split_off(latest.len().saturating_sub(SNAPSHOT_ROWS));
@@ -78,7 +78,7 @@ impl Model {
         self.step(|feed, out| feed.on_interrupted(Interruption::Disconnected, out))
     }
 
-    fn live(&mut self, stage: Stage, trade: Trade) -> Vec<Effect> {
+    pub fn live(&mut self, stage: Stage, trade: Trade) -> Vec<Effect> {
         let now_ms = self.now_ms;
         self.step(|feed, out| feed.on_trade(stage, trade, now_ms, out))
     }
@@ -94,16 +94,16 @@ impl Model {
         } else {
             trades.truncate(PAGE_ROWS);
         }
-        Page { trades, full, invalid: Vec::new() }
+        Page { trades, full, invalid: Vec::new(), more_invalid: 0 }
     }
 
-    fn answer(&mut self) -> Vec<Effect> {
+    pub fn answer(&mut self) -> Vec<Effect> {
         let Some(request) = self.request.take() else { return Vec::new() };
         let page = self.page(request);
         self.step(|feed, out| feed.on_page(page, out))
     }
 
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.now_ms += 60_000;
         if !self.subscribed {
             self.subscribe();
@@ -140,7 +140,7 @@ impl Model {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+pub enum Step {
     /// Trades so many ms after one another, each sent with what happens to it.
     Trades(Vec<(u8, Sending)>),
     Interrupt,
@@ -155,7 +155,7 @@ enum Step {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Sending {
+pub enum Sending {
     Executed,
     /// Swapped with the one after it.
     Swapped,
@@ -185,7 +185,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 impl Model {
-    fn play(&mut self, step: Step) {
+    pub fn play(&mut self, step: Step) {
         match step {
             Step::Trades(list) => self.play_trades(&list),
             Step::Interrupt => drop(self.interrupt()),
@@ -503,6 +503,33 @@ fn only_a_live_quiet_symbol_is_marked() {
     model.trades.extend((60..70).map(|i| trade(i, START_MS + 80_000 + i)));
     model.subscribe();
     assert_eq!(model.request.unwrap().start_ms, model.now_ms - 1_000 - OVERLAP_MS);
+}
+
+#[test]
+fn a_busy_symbol_is_marked_by_its_own_trades() {
+    let mut model = Model::new();
+    model.subscribe();
+    model.settle();
+    for i in 0..45 {
+        model.now_ms += 1_000;
+        model.live(Stage::Executed, trade(i, model.now_ms));
+    }
+    let start_ms = model.now_ms - 44_000;
+    let untils = [10_000, 20_000, 30_000, 40_000].map(|ms| Mark::Until(start_ms + ms));
+    assert_eq!(model.marks()[1..], untils);
+}
+
+#[test]
+fn a_restart_says_where_it_goes_on() {
+    let mut model = Model::new();
+    model.feed.resume(START_MS - 5_000, i64::MIN, []);
+    let resume = Effect::Resume { since_ms: START_MS - 15_000, until_ms: START_MS - 5_000 };
+    assert_eq!(model.subscribe()[0], resume);
+    model.settle();
+    model.interrupt();
+    model.settle();
+    assert_eq!(model.log.iter().filter(|effect| **effect == resume).count(), 1, "once");
+    assert_eq!(model.marks(), []);
 }
 
 #[test]

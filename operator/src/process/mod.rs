@@ -1,0 +1,8 @@
+//! The process: flags and signals in, a controller that runs while it holds the lease out.
+
+pub mod arguments;
+mod crd;
+pub mod rbac;
+mod serve;
+
+pub use self::serve::main;
