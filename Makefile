@@ -3,9 +3,10 @@
 # (default: candles in the XDG cache home), CANDLES_RUN_DIR the one for logs and data of runs.
 .DEFAULT_GOAL := help
 .PHONY: help lint test e2e chaos chaos-planted demo bench instructions install-servers deny clean clean-servers
+.PHONY: charts-test images kind-load kind-up kind-down
 
 CARGO ?= cargo
-E2E = --test servers --test e2e --test operator --test operator_topics
+E2E = --test servers --test e2e --test operator --test operator_topics --test charts
 # `candlectl` on the same servers, and its pages in headless Chromium.
 E2E_CLI = --test real --test browser
 TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
@@ -63,6 +64,22 @@ instructions: ## Instructions per trade of the hot paths, counted by callgrind
 	            | sed -n 's/.*refs: *//p' | tr -d ,; \
 	    done | { read -r few; read -r many; echo "$$work $$(((many - few) / 200000)) instructions per trade"; }; \
 	done
+
+charts-test: binaries ## The charts as helm renders them, against schemas and the operator (UPDATE=1 rewrites golden files)
+	$(TESTBED) install helm kubernetes-schemas kafka
+	$(CARGO) test --locked --package candles-testbed --test charts
+
+images: ## Images of operator, workers and candlectl (ENGINE, TAG, PREFIX, PREBUILT, BASE_IMAGE: see images/build)
+	@images/build
+
+kind-load: ## The images into the nodes of the kind cluster
+	@images/kind load
+
+kind-up: ## A kind cluster with everything in it, from nothing to candles; each step with its time
+	@images/kind up
+
+kind-down: ## Remove that cluster
+	@images/kind down
 
 install-servers: ## Build or fetch the real servers, once, into the cache
 	$(TESTBED) install

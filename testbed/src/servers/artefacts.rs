@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::charts::{HELM, SCHEMAS};
 use super::error::{Error, Result};
 use super::install::{Build, Tool};
 
@@ -29,13 +30,15 @@ macro_rules! wrapper {
         &[$(($file, include_str!(concat!("../../artifacts/", $folder, "/", $file)))),+]
     };
 }
+pub(crate) use wrapper;
 
 pub(crate) const JAVA: Tool = Tool { program: "java", package: "openjdk-17-jre-headless (17 or later)" };
 const MAVEN: Tool = Tool { program: "mvn", package: "maven" };
-const GO: Tool = Tool { program: "go", package: "golang-go (1.26 or later, from backports if need be)" };
+pub(crate) const GO: Tool =
+    Tool { program: "go", package: "golang-go (1.26 or later, from backports if need be)" };
 const GCC: Tool = Tool { program: "gcc", package: "gcc" };
 const CARGO: Tool = Tool { program: "cargo", package: "cargo (or rustup)" };
-const PYTHON: Tool = Tool { program: "python3", package: "python3-venv" };
+pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3-venv" };
 const PKG_CONFIG: Tool = Tool { program: "pkg-config", package: "pkg-config" };
 
 /// Jars of the broker and of Kafka's command line tools, in `jars/`.
@@ -118,7 +121,8 @@ pub const DATAFUSION: Artefact = Artefact {
 };
 
 /// Everything that `testbed install` knows.
-pub const ALL: &[&Artefact] = &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB, &KUBERNETES, &DATAFUSION];
+pub const ALL: &[&Artefact] =
+    &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB, &KUBERNETES, &DATAFUSION, &HELM, &SCHEMAS];
 
 /// Runs one goal of Maven's dependency plugin, with checksums enforced.
 fn maven(build: &Build<'_>, step: &str, goal: &str, folder: &str, options: &[&str]) -> Result<()> {
@@ -130,7 +134,7 @@ fn maven(build: &Build<'_>, step: &str, goal: &str, folder: &str, options: &[&st
 }
 
 /// `go build` of one package at the versions of the wrapper module's go.mod and go.sum.
-fn go_build(build: &Build<'_>, output: &Path, package: &str, flags: &[&str]) -> Command {
+pub(crate) fn go_build(build: &Build<'_>, output: &Path, package: &str, flags: &[&str]) -> Command {
     let mut command = build.command("go");
     command.env("GOWORK", "off").env("GOFLAGS", "-mod=readonly -buildvcs=false");
     command.args(["build", "-trimpath", "-ldflags", "-s -w"]).args(flags).arg("-o").arg(output).arg(package);

@@ -18,6 +18,7 @@
 
 pub mod artefacts;
 pub mod cache;
+pub mod charts;
 pub mod control;
 pub mod datafusion;
 mod error;
