@@ -55,6 +55,9 @@ pub struct Partition {
     resumed_from: String,
     /// The record before `next`.
     last: Option<LastRecord>,
+    /// A record that was read before the last look at the log's identity, or the first one: what has come since may be
+    /// another log's already.
+    anchor: Option<LastRecord>,
     /// The record that stands at its offset if this is the log of the commit.
     expected: Option<LastRecord>,
     /// Doubts about that are settled for good.
@@ -73,6 +76,7 @@ impl Partition {
             live_from,
             resumed_from: String::new(),
             last: None,
+            anchor: None,
             expected: None,
             trusted: false,
             rebuild_from: start,
@@ -93,10 +97,14 @@ impl Partition {
         }
     }
 
-    /// The record before the next one, by which the log can be told from another. `None` where that is being done, or
-    /// is settled.
+    /// A record by which the log can be told from another. `None` where that is being done, or is settled.
     pub fn to_verify(&self) -> Option<LastRecord> {
-        self.last.filter(|_| self.expected.is_none() && !self.trusted)
+        self.anchor.filter(|_| self.expected.is_none() && !self.trusted)
+    }
+
+    /// The log is the one that was read so far.
+    pub fn verified(&mut self) {
+        self.anchor = self.last;
     }
 
     /// The next look at the record that is expected settles all doubts: clocks that were set back would raise the same
@@ -110,6 +118,7 @@ impl Partition {
         let offset = record.origin.offset;
         let last = record.timestamp_ms.map(|timestamp_ms| LastRecord { offset, timestamp_ms });
         self.last = last;
+        self.anchor = self.anchor.or(last);
         match self.expected {
             // Offsets may be missing in a log: then nobody can tell.
             Some(expected) if offset >= expected.offset => {

@@ -194,18 +194,24 @@ impl Intake {
         }
         let mut doubtful = Vec::new();
         for number in self.owned() {
-            let Some(last) = self.partitions.get(&number).and_then(Partition::to_verify) else { continue };
+            let Some(anchor) = self.partitions.get(&number).and_then(Partition::to_verify) else { continue };
             // Another time will do where a broker does not answer.
-            let Ok((ends, newer)) = self.first_newer(consumer, number, last.timestamp_ms) else { break };
-            if may_be_another_log(last, ends.0, newer) {
+            let Ok((ends, newer)) = self.first_newer(consumer, number, anchor.timestamp_ms) else { break };
+            if may_be_another_log(anchor, ends.0, newer) {
                 tracing::warn!(
                     partition = number,
-                    offset = last.offset,
-                    "is this still the same topic? reading the last record again"
+                    offset = anchor.offset,
+                    "is this still the same topic? reading a record again"
                 );
                 self.resume_anew(number, ends);
-                self.partitions.get_mut(&number).into_iter().for_each(Partition::trust);
+                if let Some(partition) = self.partitions.remove(&number) {
+                    let mut partition = partition.expecting(Some(anchor), ends.0);
+                    partition.trust();
+                    self.partitions.insert(number, partition);
+                }
                 doubtful.push(number);
+            } else {
+                self.partitions.get_mut(&number).into_iter().for_each(Partition::verified);
             }
         }
         self.read_on(consumer, &doubtful);
@@ -247,10 +253,10 @@ impl Intake {
     }
 }
 
-/// Whether a log that starts at `low` may not be the one that held `last`: its first record is newer, though it stands
-/// before `last` or in its place. Records are published in order of time, but for clocks that differ or are set back.
-fn may_be_another_log(last: LastRecord, low: i64, first_newer: Offset) -> bool {
-    first_newer == Offset::Offset(low) && low <= last.offset
+/// Whether a log that starts at `low` may not be the one that held `anchor`: its first record is newer, though it stands
+/// before `anchor` or in its place. Records are published in order of time, but for clocks that differ or are set back.
+fn may_be_another_log(anchor: LastRecord, low: i64, first_newer: Offset) -> bool {
+    first_newer == Offset::Offset(low) && low <= anchor.offset
 }
 
 #[cfg(test)]
