@@ -169,6 +169,10 @@ impl Cluster {
     fn failed(&self, address: &Address, client: &Handle<Watch>, failure: &Failure) -> KafkaError {
         if !is_connection(failure.code) {
             self.answered(None);
+            if failure.code == code::NOT_COORDINATOR {
+                // A client remembers the old coordinator for minutes; the next one asks anew.
+                self.lock().client = None;
+            }
             return refused(failure);
         }
         let words = client.context().problem().unwrap_or_else(|| describe(&failure.text));
@@ -186,11 +190,7 @@ fn connect(address: &Address, credentials: &Credentials) -> Result<Handle<Watch>
     let settings = credentials.settings(address)?;
     let mut config = client_config(&settings, &unique_client_id("operator"))
         .map_err(|e| KafkaError::NoAccess(format!("--kafka-clusters: {}", chain(&e))))?;
-    config
-        .set("log.connection.close", "false")
-        .set("socket.connection.setup.timeout.ms", "4000")
-        // Nothing is produced; the buffers of a producer need no room.
-        .set("queue.buffering.max.kbytes", "1024");
+    config.set("log.connection.close", "false").set("socket.connection.setup.timeout.ms", "4000");
     Handle::new(&config, Watch::default())
         .map_err(|e| KafkaError::NoAccess(format!("{}: {}", address.bootstrap_servers(), chain(&e))))
 }
@@ -383,6 +383,11 @@ fn lag(committed: &[Option<i64>], starts: &[Option<i64>], ends: &[Option<i64>]) 
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::{
+        mocking::MockCluster,
+        types::{RDKafkaApiKey, RDKafkaRespErr},
+    };
+
     use super::*;
 
     #[test]
@@ -418,6 +423,21 @@ mod tests {
         assert_eq!(first, KafkaError::Unreachable(format!("127.0.0.1:{port}: connection refused")));
         for _ in 0..100 {
             assert_eq!(clusters.describe(&address, &topics).await.unwrap_err(), first);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_that_has_moved_is_an_error_and_not_the_end() {
+        let brokers = MockCluster::new(1).unwrap();
+        brokers.create_topic("t", 1, 1).unwrap();
+        let clusters = Clusters::new(Credentials::default());
+        let address = Address::new(&brokers.bootstrap_servers(), false, false);
+        assert_eq!(clusters.lag(&address, "t", "g", 1).await, Ok(None));
+        for moved in [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 3] {
+            brokers.request_errors(RDKafkaApiKey::OffsetFetch, &[moved]);
+            let error = clusters.lag(&address, "t", "g", 1).await.unwrap_err();
+            assert!(matches!(error, KafkaError::Refused { refusal: Refusal::Other, .. }), "{error:?}");
+            assert_eq!(clusters.lag(&address, "t", "g", 1).await, Ok(None));
         }
     }
 

@@ -62,6 +62,7 @@ pub mod code {
     pub const UNKNOWN_TOPIC_OR_PARTITION: i32 = 3;
     pub const REQUEST_TIMED_OUT: i32 = 7;
     pub const NETWORK_EXCEPTION: i32 = 13;
+    pub const NOT_COORDINATOR: i32 = 16;
     pub const NOT_CONTROLLER: i32 = 41;
     pub const INVALID_TOPIC: i32 = 17;
     pub const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
@@ -76,6 +77,8 @@ pub mod code {
     pub const UNKNOWN_TOPIC_ID: i32 = 100;
 }
 
+/// The group that the client belongs to in name only.
+const GROUP: &str = "candles-operator";
 /// How long to wait for an answer before listening to what the client says meanwhile, ms.
 const POLL_MS: c_int = 100;
 
@@ -130,9 +133,12 @@ pub trait Hears {
 impl<C: ClientContext + Hears + 'static> Handle<C> {
     /// Makes a client; it connects when it is first used.
     pub fn new(config: &ClientConfig, context: C) -> Result<Self, rdkafka::error::KafkaError> {
+        // A consumer that never joins its group. When a coordinator has moved, a client without a group ends the process
+        // (SIGSEGV, librdkafka issue 5040). (`a_coordinator_that_has_moved_is_an_error_and_not_the_end`)
+        let mut config = config.clone();
+        config.set("group.id", GROUP);
         let native = config.create_native_config()?;
-        // A producer without records: unlike a consumer it needs no group.
-        let client = Client::new(config, native, RDKafkaType::RD_KAFKA_PRODUCER, context)?;
+        let client = Client::new(&config, native, RDKafkaType::RD_KAFKA_CONSUMER, context)?;
         Ok(Self { client: Some(client) })
     }
 
