@@ -54,7 +54,7 @@ async fn a_topic_of_somebody_else_is_refused_until_it_is_adopted() {
     assert_eq!(topic_settings(&world, "topic-foreign.one").await, untouched);
     one.edit(json!({"topic": {"management": "Adopt"}})).await;
     one.expect_ready().await;
-    expect_setting(&world, "topic-foreign.one", "min.insync.replicas", "2").await;
+    expect_setting(&world, "topic-foreign.one", "retention.ms", "604800000").await;
 }
 
 #[tokio::test]
