@@ -5,15 +5,18 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     ops::Bound,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, Subject, labels, topics};
 use crate::{
-    kafka::TopicAdmin,
+    kafka::{KafkaError, TopicAdmin},
     limits::{LAG_EVERY, LOOKS_PER_SECOND},
     observed::Lag,
     topic::{Live, claims::Key},
@@ -62,7 +65,11 @@ pub async fn run<K: TopicAdmin>(shared: Arc<Shared<K>>, wake: mpsc::Sender<Key>,
 /// Whether something has changed that the status should tell.
 async fn look<K: TopicAdmin>(shared: &Shared<K>, key: &Key, subject: &Subject) -> bool {
     let (kafka, metrics, cluster) = (&*shared.kafka, &shared.metrics, &subject.cluster);
-    let Ok(live) = topics::look(kafka, metrics, cluster, &subject.topic).await else { return false };
+    let live = match topics::look(kafka, metrics, cluster, &subject.topic).await {
+        Ok(live) => live,
+        Err(KafkaError::Unreachable(_) | KafkaError::NoAccess(_)) => return shared.not_answered(key),
+        Err(KafkaError::Refused { .. }) => return false,
+    };
     let partitions = live.as_ref().map_or(0, |live| live.partitions.len());
     let lag = if partitions == 0 {
         Ok(None)
@@ -108,6 +115,11 @@ impl<K: TopicAdmin> Shared<K> {
         let (key, subject) = range.into_iter().find(|(_, subject)| is_due(subject))?;
         subject.looked = Some(Instant::now());
         Some((key.clone(), subject.clone()))
+    }
+
+    /// Brokers did not answer a look. Returns whether it is news; what the status tells already is none.
+    fn not_answered(&self, key: &Key) -> bool {
+        self.lock().subjects.get(key).is_some_and(|subject| !subject.unreachable)
     }
 
     /// Keeps what a look has shown. Returns whether it is news.

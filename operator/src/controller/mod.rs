@@ -99,7 +99,7 @@ struct Subject {
     told: Option<Lag>,
     /// The status tells that the brokers do not answer.
     unreachable: bool,
-    looked: Option<Instant>,
+    looked: Option<tokio::time::Instant>,
 }
 
 impl<K: TopicAdmin> Shared<K> {
@@ -173,13 +173,11 @@ impl<K: TopicAdmin> Shared<K> {
         self.metrics.forget(&labels(key), &SHOWN.map(ConditionType::as_str));
     }
 
-    fn lag(&self, key: &Key) -> Option<Lag> {
-        self.lock().subjects.get(key).and_then(|subject| subject.lag)
-    }
-
-    /// Whether this process has asked for the lag yet.
-    fn has_looked(&self, key: &Key) -> bool {
-        self.lock().subjects.get(key).is_some_and(|subject| subject.digest.is_some())
+    /// Whether this process has asked for the lag yet, and what it was told.
+    fn lag(&self, key: &Key) -> (bool, Option<Lag>) {
+        let state = self.lock();
+        let subject = state.subjects.get(key);
+        (subject.is_some_and(|subject| subject.digest.is_some()), subject.and_then(|subject| subject.lag))
     }
 
     /// What the looks between passes are about, from now on.

@@ -105,7 +105,9 @@ impl<K: TopicAdmin> Pass<'_, K> {
         let mut children = Children::dereference(&shared.objects, valid, &shared.settings).await?;
         // Before anything that it would have to clean up.
         self.finalizer().await?;
-        let mut observed = Observed { lag: shared.lag(key), ..Observed::default() };
+        // Both at once: a look may end at any moment.
+        let (has_looked, lag) = shared.lag(key);
+        let mut observed = Observed { lag, ..Observed::default() };
         children.refuse_foreign(&mut observed.obstacles);
         children.apply_first(&shared.objects, &mut observed.obstacles).await?;
         let mut notary = StatusNotary::new(shared, key, pipeline);
@@ -124,7 +126,7 @@ impl<K: TopicAdmin> Pass<'_, K> {
         // A lag that nobody has asked for since the start is still the one of before, not unknown: a restart writes nothing.
         let told =
             written.consumer.as_ref().is_some_and(|consumer| consumer.group_id == valid.config.group_id());
-        if told && !shared.has_looked(key) {
+        if told && !has_looked {
             next.lag = written.lag.or(next.lag);
         }
         let news: Vec<News> = topic.news.iter().chain(&dead_letters.news).cloned().collect();

@@ -65,8 +65,7 @@ async fn holder(world: &World) -> Option<String> {
 async fn of_two_operators_one_writes_and_the_other_takes_over() {
     let world = World::shared("lead-two").await;
     let first = Operator::start(&world, "first").await;
-    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("first")))
-        .await;
+    eventually("the first holds the lease", true, async || holds(&world, &first).await).await;
     // Ready without the lease: an update waits for it.
     let second = Operator::start(&world, "second").await;
     let one = Pipeline::create(&world, "one", json!({})).await;
@@ -100,14 +99,12 @@ async fn of_two_operators_one_writes_and_the_other_takes_over() {
 async fn an_operator_that_was_frozen_for_longer_than_its_lease_writes_nothing_when_it_wakes() {
     let world = World::shared("lead-frozen").await;
     let first = Operator::start(&world, "first").await;
-    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("first")))
-        .await;
+    eventually("the first holds the lease", true, async || holds(&world, &first).await).await;
     let second = Operator::start(&world, "second").await;
     let one = Pipeline::create(&world, "one", json!({})).await;
     one.expect_ready().await;
     first.freeze().unwrap();
-    eventually("holder", true, async || holder(&world).await.is_some_and(|name| name.contains("second")))
-        .await;
+    eventually("the second holds the lease", true, async || holds(&world, &second).await).await;
     let log = world.bed.kubernetes.audit_log();
     one.edit(json!({"consumer": {"replicas": 2}})).await;
     first.thaw().unwrap();

@@ -44,10 +44,16 @@ impl Bed {
         let definition = std::fs::read_to_string(ROOT.to_owned() + DEFINITION).unwrap();
         let apply = ["apply", "--server-side", "--filename=-"];
         kubernetes.kubectl(apply).stdin(definition).run().await.unwrap().success().unwrap();
-        let wait =
-            ["wait", "--for=condition=Established", "crd/candlepipelines.candles.dev", "--timeout=60s"];
-        kubernetes.kubectl(wait).run().await.unwrap().success().unwrap();
         let api = kubernetes.api();
+        // `kubectl wait` fails on a definition that has no conditions yet.
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/candlepipelines.candles.dev";
+        eventually("the definition is established", true, async || {
+            let conditions = api.get(path).await.unwrap()["status"]["conditions"].clone();
+            let is_established =
+                |condition: &Value| condition["type"] == "Established" && condition["status"] == "True";
+            conditions.as_array().is_some_and(|conditions| conditions.iter().any(is_established))
+        })
+        .await;
         let node = HandMadeNode::start(move || api).unwrap();
         let bed = Arc::new(Self { kubernetes, kafka, node, run });
         *current = Arc::downgrade(&bed);
