@@ -257,8 +257,9 @@ mod tests {
         let rows = [row(0, [10.0, 12.0, 4.0, 8.0]), row(120, [8.0, 10.0, 8.0, 10.0])];
         let lines = draw("tX", minute(), &rows, Size { width: 24, height: 8, colours: false });
         let columns: Vec<String> = lines[1..5].iter().map(|line| line.chars().take(12).collect()).collect();
-        // Top 12, bottom 4, eight halves: the first falls from 10 to 8 between wicks, a gap, the second rises.
-        assert_eq!(columns, ["         │  ", "         ╽ ╻", "         ╿ ╹", "         │  "]);
+        // Top 12, bottom 4, eight halves, of which 10 is in the third and 8 in the fifth: the first falls between wicks, a
+        // gap, the second rises.
+        assert_eq!(columns, ["         │  ", "         ╏ ┃", "         ╿ ╹", "         │  "]);
         assert!(lines[0].starts_with("tX 1m  00:02:00"), "{}", lines[0]);
     }
 
