@@ -18,6 +18,8 @@ fn every_example_configuration_parses() {
     let names = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
     names.retain(|name| name.rsplit_once('.').is_some_and(|(_, ending)| ending == "yaml"));
+    // Resources of Kubernetes are the operator's matter.
+    names.retain(|name| !std::fs::read_to_string(folder().join(name)).unwrap().contains("\nkind: "));
     names.sort();
     assert_eq!(names, ["criptomonedas666.yaml", "pipeline.yaml"]);
     for name in &names {
