@@ -29,8 +29,8 @@ test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 
 # Two threads: with one, every test would start servers of its own (testbed/src/servers/shared.rs).
 e2e: binaries install-servers ## The same behaviours on the real servers
-	$(CARGO) test --locked --package candles-testbed $(E2E) -- --test-threads=2
-	$(CARGO) test --locked --package candles-cli $(E2E_CLI) -- --test-threads=2
+	$(CARGO) test --locked --workspace $(E2E) -- --test-threads=2
+	$(CARGO) test --locked --workspace $(E2E_CLI) -- --test-threads=2
 
 # One seed is one schedule: see docs/chaos.md.
 CHAOS_ARGS = $(if $(CHAOS_RUNS),--runs $(CHAOS_RUNS)) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED)) \
