@@ -21,6 +21,8 @@ pub const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a revoked partition may wait for the sink. What is not acknowledged by then is read again by the next
 /// owner.
 pub const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How long stopping may take in all, the goodbye to the group included.
+pub const LEAVE_MAX: Duration = Duration::from_secs(13);
 /// The group's coordinator hands the partitions of a silent member to others after this.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest time between two polls before the client leaves the group by itself.
@@ -48,6 +50,7 @@ pub const SCHEMA_REQUESTS_MAX: usize = 4;
 /// How long an id that the registry does not know is remembered as unknown.
 pub const UNKNOWN_SCHEMA_AGE: Duration = Duration::from_secs(30);
 
+const _: () = assert!(DRAIN_MAX.as_secs() + BROKER_CALL.as_secs() <= LEAVE_MAX.as_secs());
 const _: () = assert!(DRAIN_MAX.as_secs() < SESSION_TIMEOUT.as_secs());
 const _: () = assert!(SESSION_TIMEOUT.as_secs() < POLL_INTERVAL_MAX.as_secs());
 const _: () = assert!(SCHEMAS_FETCHED_MAX < SCHEMAS_MAX);

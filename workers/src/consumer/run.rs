@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     group::{self, Group, GroupConsumer},
     intake::{Intake, Parts, poll_until},
+    limits::LEAVE_MAX,
     metrics::Metrics,
     partition::Shared,
     schemas::{self, Schemas},
@@ -95,15 +96,27 @@ async fn consume(
     consumer.subscribe(&[topic])?;
     tracing::info!(topic, group = config.group_id(), "consumer started");
     let beats = Arc::clone(health);
+    let told = stop.clone();
     let polling = std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
         poll_until(&consumer, &beats, &stop);
         // Leaves the group; the revocation waits for the sink and commits.
         drop(consumer);
     })?;
+    let too_long = async {
+        told.cancelled().await;
+        tokio::time::sleep(LEAVE_MAX).await;
+    };
     // The runtime goes on writing meanwhile.
-    tokio::task::spawn_blocking(move || polling.join())
-        .await?
-        .map_err(|_| anyhow::anyhow!("the polling thread panicked; the log above says where"))?;
+    tokio::select! {
+        left = tokio::task::spawn_blocking(move || polling.join()) => left?
+            .map_err(|_| anyhow::anyhow!("the polling thread panicked; the log above says where"))?,
+        // The client waits a minute and more for a coordinator that does not answer. The thread ends with the process.
+        () = too_long => tracing::warn!(
+            waited_s = LEAVE_MAX.as_secs(),
+            "brokers do not answer; not waiting any longer to commit and to leave the group: its other members take \
+             the partitions when this one's session has expired, and read again what is not committed"
+        ),
+    }
     probe.abort();
     // With the consumer the outbox is gone: what was not acknowledged in time is not worth waiting for.
     writing.abort();

@@ -158,6 +158,22 @@ async fn stops_within_seconds_while_brokers_tell_no_offsets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stops_within_seconds_while_brokers_are_frozen_and_the_next_run_loses_nothing() {
+    let world = World::new().await;
+    let consumer = world.consumer();
+    consumer.ready().await;
+    world.golden_trades();
+    eventually("stored", true, async || world.raw_points() > 0).await;
+    world.cluster.broker_round_trip_time(1, Duration::from_mins(5)).unwrap();
+    let took = consumer.stop().await;
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    world.cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+    let consumer = world.consumer();
+    world.expect_golden().await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_went_while_it_was_paused_is_read_when_it_comes_back() {
     let world = World::new().await;
     let trade = golden::trades()[0];
