@@ -1,11 +1,11 @@
 //! `docs/operator-metrics.md` lists what `/metrics` shows: name, type, labels and help of each metric that is registered.
 //! `UPDATE=1 make test` rewrites it.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use candles_operator::metrics::{ApiLabels, Metrics, PipelineLabels};
+use candles_testbed::documents::{is_generated, metric_rows};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
@@ -30,47 +30,18 @@ fn shown() -> String {
     text
 }
 
-fn rows(text: &str) -> BTreeSet<String> {
-    let help = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
-    let row = |(name, help): (&str, &str)| {
-        let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
-        let ending = if kind == "counter" { "_total" } else { "" };
-        format!("| `{name}{ending}` | {kind} | {} | {help} |", labels(text, name))
-    };
-    help.map(row).collect()
-}
-
-/// Names of the labels in the first series of a metric.
-fn labels(text: &str, name: &str) -> String {
-    let series = text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let ending = rest.split(['{', ' ']).next()?;
-        ["", "_total", "_bucket"].contains(&ending).then_some(rest)
-    });
-    let series = series.unwrap_or_else(|| panic!("{name}: no series"));
-    let labels = series.split_once('{').map_or("", |(_, rest)| rest);
-    let names = labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(label, _)| label);
-    names.filter(|label| *label != "le").map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
-}
-
 #[test]
 fn operator_metrics_document_lists_what_is_registered() {
-    let document = std::fs::read_to_string(DOCUMENT).unwrap();
-    let (head, old) = document.split_once(MARKER).expect("the marker line stands in the document");
     let mut new = "\n| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
-    for row in rows(&shown()) {
+    for row in metric_rows(&shown()) {
         writeln!(new, "{row}").unwrap();
     }
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(DOCUMENT, format!("{head}{MARKER}{new}")).unwrap();
-    } else {
-        assert!(old == new, "docs/operator-metrics.md is not what the code says; run UPDATE=1 make test");
-    }
+    is_generated(DOCUMENT.as_ref(), MARKER, &new);
 }
 
 /// A family without a series is not in the text: this finds one that [`shown`] forgets.
 #[test]
 fn every_metric_of_the_operator_is_listed() {
     let registered = include_str!("../src/metrics.rs").matches("registry.register(").count();
-    assert_eq!(rows(&shown()).len(), registered);
+    assert_eq!(metric_rows(&shown()).len(), registered);
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use candles_operator::api::{crd, rules};
+use candles_testbed::documents::is_generated;
 use serde_json::Value;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/resource.md");
@@ -161,14 +162,7 @@ fn status_rows(path: &str, schema: &Value, text: &mut String) {
 
 #[test]
 fn the_resource_document_says_what_the_definition_says() {
-    let document = std::fs::read_to_string(DOCUMENT).unwrap();
-    let (head, old) = document.split_once(MARKER).expect("the marker line stands in the document");
-    let new = generated();
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(DOCUMENT, format!("{head}{MARKER}{new}")).unwrap();
-    } else {
-        assert!(old == new, "docs/resource.md is not what the definition says; run UPDATE=1 make test");
-    }
+    is_generated(DOCUMENT.as_ref(), MARKER, &generated());
 }
 
 /// The table of reasons is written by hand; it names each reason of the code, and no other.

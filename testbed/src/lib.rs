@@ -2,8 +2,10 @@
 //! before them, and the judge of what came out.
 
 pub mod chaos;
+pub mod documents;
 pub mod doubles;
 pub mod exchange;
+pub mod expect;
 pub mod fuzz;
 pub mod judge;
 pub mod proxy;

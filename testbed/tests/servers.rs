@@ -317,6 +317,17 @@ async fn helper_parent_of_servers() {
     }
 }
 
+/// A process that ends with its test, also when that fails.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // An error: it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn wait_gone(pids: &[u32]) {
     let begun = Instant::now();
     let alive = || {
@@ -365,8 +376,8 @@ fn testbed_up_obeys_other_shells_and_leaves_nothing_after_sigkill() {
     let testbed = |args: &[&str]| testbed(runs.path(), args);
     let mut up = Command::new(env!("CARGO_BIN_EXE_testbed"));
     let up = up.env(RUN_DIR_VARIABLE, runs.path()).args(["up", "--json"]);
-    let mut up = up.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let output = BufReader::new(up.stdout.take().unwrap());
+    let mut up = Ended(up.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+    let output = BufReader::new(up.0.stdout.take().unwrap());
     let addresses: Value = serde_json::Deserializer::from_reader(output).into_iter().next().unwrap().unwrap();
     let servers = addresses["servers"].as_array().unwrap();
     let pid = |server: &Value| u32::try_from(server["pid"].as_u64().unwrap()).unwrap();
@@ -386,7 +397,7 @@ fn testbed_up_obeys_other_shells_and_leaves_nothing_after_sigkill() {
     let status = testbed(&["status"]).1;
     pids[5] = status.lines().last().unwrap().split_whitespace().nth(2).unwrap().parse().unwrap();
     assert!(process_state(pids[5]).is_some());
-    up.kill().unwrap();
-    up.wait().unwrap();
+    up.0.kill().unwrap();
+    up.0.wait().unwrap();
     wait_gone(&pids);
 }

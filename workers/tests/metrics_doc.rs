@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use candles_core::symbol::Symbol;
+use candles_testbed::documents::{is_generated, metric_rows};
 use candles_workers::exchange::{Interruption, InvalidReason};
 use candles_workers::producer::feed::{FeedState, GapReason};
 use candles_workers::sink::influxdb::Outcome;
@@ -49,26 +50,7 @@ fn of_consumer() -> Registry {
 fn rows(registry: &Registry) -> BTreeSet<String> {
     let mut text = String::new();
     encode(&mut text, registry).unwrap();
-    let help = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
-    let row = |(name, help): (&str, &str)| {
-        let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
-        let ending = if kind == "counter" { "_total" } else { "" };
-        format!("| `{name}{ending}` | {kind} | {} | {help} |", labels(&text, name))
-    };
-    help.map(row).collect()
-}
-
-/// Names of the labels in the first series of a metric.
-fn labels(text: &str, name: &str) -> String {
-    let series = text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let ending = rest.split(['{', ' ']).next()?;
-        ["", "_total", "_bucket"].contains(&ending).then_some(rest)
-    });
-    let series = series.unwrap_or_else(|| panic!("{name}: no series"));
-    let labels = series.split_once('{').map_or("", |(_, rest)| rest);
-    let names = labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(label, _)| label);
-    names.filter(|label| *label != "le").map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
+    metric_rows(&text)
 }
 
 fn generated() -> String {
@@ -84,14 +66,7 @@ fn generated() -> String {
 
 #[test]
 fn metrics_document_lists_what_is_registered() {
-    let document = std::fs::read_to_string(DOCUMENT).unwrap();
-    let (head, old) = document.split_once(MARKER).expect("the marker line stands in the document");
-    let new = generated();
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(DOCUMENT, format!("{head}{MARKER}{new}")).unwrap();
-    } else {
-        assert!(old == new, "docs/metrics.md is not what the code says; run UPDATE=1 make test");
-    }
+    is_generated(DOCUMENT.as_ref(), MARKER, &generated());
 }
 
 /// A family without a series is not in the text: this finds one that [`of_producer`] or [`of_consumer`] forgets.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use candles_core::avro::{TRADE_SCHEMA_JSON, TradeEncoder};
 use candles_core::trade::Trade;
+pub use candles_testbed::expect::{PATIENCE, eventually};
 use candles_testbed::servers::{Testbed, Worker, worker};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -17,8 +18,6 @@ use serde_json::json;
 
 use crate::golden;
 
-/// How long the slowest step may take on a busy machine. Nothing asserts on speed.
-pub const PATIENCE: Duration = Duration::from_secs(180);
 const TOKEN_VARIABLE: &str = "INFLUX_TOKEN";
 /// Holds the password of the external listener.
 pub const PASSWORD_VARIABLE: &str = "KAFKA_PASSWORD";
@@ -230,23 +229,6 @@ impl<'a> Pipeline<'a> {
 /// Time of a row of [`Pipeline::rows`].
 pub fn time_ns(row: &BTreeMap<String, String>) -> i64 {
     row["time_ns"].parse().unwrap()
-}
-
-/// Asks again until the answer is as expected, or shows what it was.
-pub async fn eventually<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    expected: T,
-    mut ask: impl AsyncFnMut() -> T,
-) {
-    let begun = Instant::now();
-    loop {
-        let answer = ask().await;
-        if answer == expected {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: {answer:?} instead of {expected:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 /// A client that is not the producer: registers the schema over REST and writes records of its own making.

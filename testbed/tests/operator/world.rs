@@ -3,16 +3,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+pub use candles_testbed::expect::{PATIENCE, eventually};
 use candles_testbed::servers::kafka::{Cluster, Options};
 use candles_testbed::servers::kubernetes::{Api, HandMadeNode};
 use candles_testbed::servers::{ControlPlane, Output, RunDir, State};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// How long the slowest step may take on a busy machine. Nothing asserts on speed.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Of the checkout.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
@@ -154,23 +152,6 @@ impl World {
         let namespace = ["--namespace", &self.namespace];
         let tool = self.bed.kubernetes.kubectl(namespace).args(args).stdin(stdin);
         tool.limit(PATIENCE).run().await.unwrap()
-    }
-}
-
-/// Asks again until the answer is as expected, or shows what it was.
-pub async fn eventually<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    expected: T,
-    mut ask: impl AsyncFnMut() -> T,
-) {
-    let begun = Instant::now();
-    loop {
-        let answer = ask().await;
-        if answer == expected {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: {answer:?} instead of {expected:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

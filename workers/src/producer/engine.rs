@@ -26,8 +26,8 @@ use super::{
     feed::{Effect, Feed, FeedState, Source},
     fetches::Fetches,
     metrics::{Metrics, SymbolMetrics},
-    outbox::Outbox,
-    publisher::{Publisher, Refused},
+    outbox::{Full, Outbox},
+    publisher::Publisher,
     sockets::Sockets,
     tail::SymbolTail,
 };
@@ -214,8 +214,12 @@ impl Engine {
             task.abort();
         }
         drop(inbox);
-        if end == End::Stop && self.outbox.close().is_err() {
-            tracing::warn!("the Kafka client takes no more records; the next start finds them in history");
+        let left = if end == End::Stop { self.outbox.close() } else { 0 };
+        if left > 0 {
+            tracing::warn!(
+                records = left,
+                "not taken by the Kafka client; the next start finds them in history"
+            );
         }
         self.sockets.close().await;
         end
@@ -261,9 +265,9 @@ impl Engine {
         for event in batch.events {
             if let Some(symbol) = self.on_event(event)
                 && !self.effects.is_empty()
-                && let Err(refused) = self.perform(symbol)
+                && self.perform(symbol).is_err()
             {
-                self.unblock(symbol, refused, stop).await?;
+                self.unblock(symbol, stop).await?;
             }
         }
         if let Some(state) = batch.state {
@@ -327,7 +331,7 @@ impl Engine {
 
     /// Does what the feed decided, as far as the queue takes it.
     #[inline]
-    fn perform(&mut self, symbol: SymbolIndex) -> Result<(), Refused> {
+    fn perform(&mut self, symbol: SymbolIndex) -> Result<(), Full> {
         while self.done < self.effects.len() {
             match self.effects[self.done] {
                 Effect::Publish(trade, source) => self.publish(symbol, trade, source)?,
@@ -341,7 +345,7 @@ impl Engine {
     }
 
     #[inline]
-    fn publish(&mut self, symbol: SymbolIndex, trade: Trade, source: Source) -> Result<(), Refused> {
+    fn publish(&mut self, symbol: SymbolIndex, trade: Trade, source: Source) -> Result<(), Full> {
         let partition = self.partition(symbol);
         let line = &mut self.lines[symbol];
         line.encoder.encode(&trade, &mut self.value);
@@ -360,7 +364,7 @@ impl Engine {
         self.next_partition
     }
 
-    fn perform_other(&mut self, symbol: SymbolIndex, effect: Effect) -> Result<(), Refused> {
+    fn perform_other(&mut self, symbol: SymbolIndex, effect: Effect) -> Result<(), Full> {
         let line = &self.lines[symbol];
         match effect {
             Effect::Publish(..) => {}
@@ -397,17 +401,8 @@ impl Engine {
 
     /// The queue is full: waits for room, and does the rest of the effects. Sockets are not read meanwhile.
     #[cold]
-    async fn unblock(
-        &mut self,
-        symbol: SymbolIndex,
-        refused: Refused,
-        stop: &CancellationToken,
-    ) -> Result<(), End> {
-        let mut refused = refused;
+    async fn unblock(&mut self, symbol: SymbolIndex, stop: &CancellationToken) -> Result<(), End> {
         loop {
-            if let Refused::Broken(reason) = refused {
-                return Err(End::Rebuild(reason));
-            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(End::Stop),
@@ -416,9 +411,8 @@ impl Engine {
             self.now = Instant::now();
             self.publish_waiting()?;
             self.housekeeping();
-            match self.perform(symbol) {
-                Ok(()) => return Ok(()),
-                Err(again) => refused = again,
+            if self.perform(symbol).is_ok() {
+                return Ok(());
             }
         }
     }
@@ -426,12 +420,12 @@ impl Engine {
     /// Takes delivery reports, hands over what may go.
     fn publish_waiting(&mut self) -> Result<(), End> {
         match self.outbox.turn() {
-            Ok(0) | Err(Refused::Full) => {}
+            Ok(0) => {}
             Ok(_) => {
                 self.last_delivery = Instant::now();
                 self.health.works(KAFKA);
             }
-            Err(Refused::Broken(reason)) => return Err(End::Rebuild(reason)),
+            Err(reason) => return Err(End::Rebuild(reason)),
         }
         if let Some(reason) = self.publisher.broken() {
             return Err(End::Rebuild(reason));
@@ -443,7 +437,7 @@ impl Engine {
     async fn finish(&mut self, symbol: SymbolIndex, stop: &CancellationToken) -> Result<(), End> {
         match self.perform(symbol) {
             Ok(()) => Ok(()),
-            Err(refused) => self.unblock(symbol, refused, stop).await,
+            Err(Full) => self.unblock(symbol, stop).await,
         }
     }
 }

@@ -4,7 +4,10 @@
 //! client's own `linger.ms` cannot do that: it delays the first record too, and an idempotent client sends one request
 //! per partition at a time and polls without a pause from the moment that the next records have waited longer than
 //! `linger.ms` for the answer (rd_kafka_toppar_producer_serve of librdkafka 2.12): half a core at 20,000 trades/s.
-//! One burst on its way also keeps the order of a partition where the client is not idempotent (acks 0 and 1).
+//! - One burst of a partition is on its way at a time; the others wait here, in order.
+//!   (`what_comes_before_the_acknowledgement_goes_together_after_it`)
+//! - A partition that does not answer holds up no other. (`a_partition_that_waits_holds_up_no_other`)
+//! - Nothing is dropped: a full outbox refuses. (`a_full_outbox_refuses_until_records_are_delivered`)
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,6 +17,10 @@ use super::{
     limits::{BURST_RECORDS_MAX, QUEUE_RECORDS_MAX},
     publisher::{Publisher, Refused},
 };
+
+/// Too many records are without a delivery report: do not read sockets, [`Outbox::turn`], try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
 
 /// A record that waits; its key and value stand in the lane's bytes.
 struct Waiting {
@@ -29,8 +36,6 @@ struct Lane {
     on_its_way: usize,
     waiting: Vec<Waiting>,
     bytes: Vec<u8>,
-    /// Of `waiting` and `bytes` so much is handed over already.
-    handed_over: (usize, usize),
 }
 
 /// See the module.
@@ -49,14 +54,14 @@ impl Outbox {
         Self { publisher, lanes: Vec::new(), waiting: 0, on_their_way: 0, delivered: Vec::new() }
     }
 
-    /// A trade's record. Refused when the queue is full: do not read sockets, [`Outbox::turn`], try again.
+    /// A trade's record.
     #[inline]
-    pub fn trade(&mut self, partition: i32, key: &[u8], value: &[u8], now: Instant) -> Result<(), Refused> {
+    pub fn trade(&mut self, partition: i32, key: &[u8], value: &[u8], now: Instant) -> Result<(), Full> {
         self.push(partition, key, value, now, None)
     }
 
-    /// A mark's record: headers, no value. Refused as trades are.
-    pub fn mark(&mut self, partition: i32, key: &[u8], mark: Signed, now: Instant) -> Result<(), Refused> {
+    /// A mark's record: headers, no value.
+    pub fn mark(&mut self, partition: i32, key: &[u8], mark: Signed, now: Instant) -> Result<(), Full> {
         self.push(partition, key, &[], now, Some(mark))
     }
 
@@ -68,9 +73,9 @@ impl Outbox {
         value: &[u8],
         published: Instant,
         mark: Option<Signed>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Full> {
         if self.queued() >= QUEUE_RECORDS_MAX {
-            return Err(Refused::Full);
+            return Err(Full);
         }
         let partition = partition as usize;
         if partition >= self.lanes.len() {
@@ -84,8 +89,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes delivery reports and hands over what may go now. Returns how many records were delivered.
-    pub fn turn(&mut self) -> Result<usize, Refused> {
+    /// Takes delivery reports and hands over what may go now. Returns how many records were delivered; `Err`: why the
+    /// client is of no more use.
+    pub fn turn(&mut self) -> Result<usize, String> {
         let delivered = self.take_reports();
         if self.waiting > 0 {
             self.hand_over(false)?;
@@ -93,9 +99,12 @@ impl Outbox {
         Ok(delivered)
     }
 
-    /// Hands over all that waits, whatever is on its way: nothing comes after it.
-    pub fn close(&mut self) -> Result<(), Refused> {
-        self.hand_over(true)
+    /// Hands over all that waits, whatever is on its way: nothing comes after it. Returns how many records the client
+    /// did not take.
+    pub fn close(&mut self) -> usize {
+        // What is left says it all: the process ends.
+        let _ = self.hand_over(true);
+        self.waiting
     }
 
     /// Records without a delivery report.
@@ -119,26 +128,14 @@ impl Outbox {
         sum
     }
 
-    fn hand_over(&mut self, last: bool) -> Result<(), Refused> {
+    fn hand_over(&mut self, last: bool) -> Result<(), String> {
+        let records_max = if last { usize::MAX } else { BURST_RECORDS_MAX };
         for (partition, lane) in self.lanes.iter_mut().enumerate() {
-            if !last && lane.on_its_way > 0 {
-                continue;
-            }
-            let before = lane.handed_over.0;
-            let result = lane.hand_over(
-                &self.publisher,
-                partition as i32,
-                if last { usize::MAX } else { BURST_RECORDS_MAX },
-            );
-            let sent = lane.handed_over.0 - before;
-            lane.on_its_way += sent;
-            self.on_their_way += sent;
-            self.waiting -= sent;
-            lane.forget_what_is_gone();
-            match result {
-                // The client has no room, or does not know the partition yet: at the next turn.
-                Ok(()) | Err(Refused::Full) => {}
-                Err(broken) => return Err(broken),
+            if last || lane.on_its_way == 0 {
+                let (sent, result) = lane.hand_over(&self.publisher, partition as i32, records_max);
+                self.on_their_way += sent;
+                self.waiting -= sent;
+                result?;
             }
         }
         Ok(())
@@ -146,33 +143,134 @@ impl Outbox {
 }
 
 impl Lane {
+    /// Returns how many records the client took; `Err`: why it is of no more use.
     fn hand_over(
         &mut self,
         publisher: &Publisher,
         partition: i32,
         records_max: usize,
-    ) -> Result<(), Refused> {
-        let (first, mut at) = self.handed_over;
-        for record in self.waiting[first..].iter().take(records_max) {
-            let (key, rest) = self.bytes[at..].split_at(record.key_len);
-            match &record.mark {
-                None => publisher.trade(partition, key, &rest[..record.value_len], record.published)?,
-                Some(mark) => publisher.mark(partition, key, mark, record.published)?,
+    ) -> (usize, Result<(), String>) {
+        let (mut sent, mut bytes, mut result) = (0, 0, Ok(()));
+        for record in self.waiting.iter().take(records_max) {
+            let (key, rest) = self.bytes[bytes..].split_at(record.key_len);
+            let taken = match &record.mark {
+                None => publisher.trade(partition, key, &rest[..record.value_len], record.published),
+                Some(mark) => publisher.mark(partition, key, mark, record.published),
+            };
+            match taken {
+                Ok(()) => {}
+                // The client has no room, or does not know the partition yet: at the next turn.
+                Err(Refused::Full) => break,
+                Err(Refused::Broken(reason)) => {
+                    result = Err(reason);
+                    break;
+                }
             }
-            at += record.key_len + record.value_len;
-            self.handed_over = (self.handed_over.0 + 1, at);
+            sent += 1;
+            bytes += record.key_len + record.value_len;
         }
-        Ok(())
+        self.waiting.drain(..sent);
+        self.bytes.drain(..bytes);
+        self.on_its_way += sent;
+        (sent, result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use candles_core::config::Acks;
+    use prometheus_client::registry::Registry;
+    use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
+
+    use super::*;
+    use crate::producer::{metrics::Metrics, publisher};
+
+    /// Long enough to look at what is on its way meanwhile.
+    const ROUND_TRIP: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    struct World {
+        outbox: Outbox,
+        cluster: MockCluster<'static, DefaultProducerContext>,
     }
 
-    fn forget_what_is_gone(&mut self) {
-        let (records, bytes) = std::mem::take(&mut self.handed_over);
-        if records == self.waiting.len() {
-            self.waiting.clear();
-            self.bytes.clear();
-        } else {
-            self.waiting.drain(..records);
-            self.bytes.drain(..bytes);
+    impl World {
+        fn new() -> Self {
+            let cluster = MockCluster::new(2).unwrap();
+            cluster.create_topic("trades", 2, 1).unwrap();
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", cluster.bootstrap_servers());
+            let metrics = Metrics::new(&mut Registry::default());
+            let config = publisher::settings(config, Acks::All);
+            let publisher = Publisher::new(&config, "trades", "trades-dlq".to_owned(), metrics).unwrap();
+            assert_eq!(publisher.partitions(PATIENCE), Ok(2));
+            Self { outbox: Outbox::new(Arc::new(publisher)), cluster }
         }
+
+        fn push(&mut self, partition: i32, records: usize) {
+            for _ in 0..records {
+                self.outbox.trade(partition, b"tBTCUSD", b"value", Instant::now()).unwrap();
+            }
+        }
+
+        fn on_its_way(&self, partition: usize) -> usize {
+            self.outbox.lanes[partition].on_its_way
+        }
+
+        fn turn_until(&mut self, holds: impl Fn(&Self) -> bool) {
+            let begun = Instant::now();
+            while !holds(self) {
+                self.outbox.turn().unwrap();
+                assert!(begun.elapsed() < PATIENCE, "{} records queued", self.outbox.queued());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_before_the_acknowledgement_goes_together_after_it() {
+        let mut world = World::new();
+        for broker in [1, 2] {
+            world.cluster.broker_round_trip_time(broker, ROUND_TRIP).unwrap();
+        }
+        world.push(0, 1);
+        world.outbox.turn().unwrap();
+        assert_eq!(world.on_its_way(0), 1, "a first record does not wait");
+        world.push(0, 10);
+        world.outbox.turn().unwrap();
+        assert_eq!((world.on_its_way(0), world.outbox.waiting), (1, 10));
+        world.turn_until(|world| world.on_its_way(0) != 1);
+        assert_eq!((world.on_its_way(0), world.outbox.is_waiting()), (10, false));
+        world.turn_until(|world| world.outbox.queued() == 0);
+    }
+
+    #[test]
+    fn a_partition_that_waits_holds_up_no_other() {
+        let mut world = World::new();
+        // Partition 0 is broker 1's, partition 1 is broker 2's.
+        world.cluster.broker_round_trip_time(1, PATIENCE).unwrap();
+        world.push(0, 1);
+        world.outbox.turn().unwrap();
+        for _ in 0..3 {
+            world.push(0, 1);
+            world.push(1, 1);
+            world.turn_until(|world| world.outbox.lanes[1].waiting.is_empty() && world.on_its_way(1) == 0);
+        }
+        assert_eq!((world.on_its_way(0), world.outbox.waiting), (1, 3));
+        assert_eq!(world.outbox.close(), 0, "at the end everything goes, whatever is on its way");
+        assert_eq!(world.on_its_way(0), 4);
+    }
+
+    #[test]
+    fn a_full_outbox_refuses_until_records_are_delivered() {
+        let mut world = World::new();
+        world.push(0, QUEUE_RECORDS_MAX);
+        let more = |world: &mut World| world.outbox.trade(0, b"tBTCUSD", b"value", Instant::now());
+        assert_eq!(more(&mut world), Err(Full));
+        world.turn_until(|world| world.outbox.queued() < QUEUE_RECORDS_MAX);
+        assert_eq!(more(&mut world), Ok(()));
+        world.turn_until(|world| world.outbox.queued() == 0);
     }
 }

@@ -16,6 +16,7 @@ use candles_testbed::doubles::{
     influxdb::{self, Influxdb, Key},
     registry::Registry,
 };
+pub use candles_testbed::expect::{PATIENCE, eventually};
 use candles_workers::consumer;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
@@ -30,8 +31,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::golden;
 
-/// How long the slowest step may take on a busy machine. Nothing asserts on speed.
-pub const PATIENCE: Duration = Duration::from_secs(150);
 pub const TOPIC: &str = "trades";
 pub const DLQ: &str = "trades-dlq";
 pub const GROUP: &str = "candles-trades";
@@ -336,22 +335,5 @@ impl Consumer {
             assert!(begun.elapsed() < PATIENCE, "{status} {body:?} instead of {texts:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-}
-
-/// Asks again until the answer is as expected, or shows what it was.
-pub async fn eventually<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    expected: T,
-    mut ask: impl AsyncFnMut() -> T,
-) {
-    let begun = Instant::now();
-    loop {
-        let answer = ask().await;
-        if answer == expected {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: {answer:?} instead of {expected:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
