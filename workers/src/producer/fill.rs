@@ -102,15 +102,16 @@ impl Fill {
         }
         // A page holds what was asked for; an exchange that sends more cannot move us back.
         trades.retain(|trade| trade.time_ms >= self.cursor_ms);
-        let reached = match self.live_from {
-            // A full page may cut the very ms: what is missing of it stands on the next one.
-            Some(live_from) => trades
-                .last()
-                .is_some_and(|last| last.order() >= live_from && !(full && last.time_ms == live_from.0)),
-            None => !full,
-        };
-        if reached {
-            let live_from = self.live_from.unwrap_or((i64::MAX, 0));
+        // Without a snapshot the live side begins with the buffer, if there is one.
+        let buffered = || self.buffer.iter().map(|(trade, _)| trade.order()).min();
+        let live_from = self.live_from.or_else(buffered).unwrap_or((i64::MAX, 0));
+        // A full page may cut the very ms: what is missing of it stands on the next one.
+        let overlaps = trades
+            .last()
+            .is_some_and(|last| last.order() >= live_from && !(full && last.time_ms == live_from.0));
+        // An exchange that has shown no trade has no more than this page, even if its history lags.
+        let ends = self.live_from.is_none() && !full;
+        if overlaps || ends {
             let rest = trades.split_off(trades.partition_point(|trade| trade.order() < live_from));
             self.publish(trades, log, out);
             return Some(rest);

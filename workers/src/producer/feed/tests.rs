@@ -273,6 +273,31 @@ impl Model {
     }
 }
 
+/// Ids are known for half a minute at most: history and buffer must not be published one after the other.
+#[test]
+fn trades_that_waited_long_for_history_are_published_once_and_in_order() {
+    let executed = |gaps: &[u8]| Step::Trades(gaps.iter().map(|&gap| (gap, Sending::Executed)).collect());
+    let less_than_a_page =
+        [executed(&[0]), Step::Wait(15_000), executed(&[37, 28]), Step::Wait(15_000), executed(&[38])];
+    let pages = [
+        executed(&[0, 1, 0, 2, 5, 1]),
+        Step::Wait(15_000),
+        executed(&[3]),
+        Step::Wait(15_000),
+        executed(&[10, 0, 1, 0]),
+    ];
+    for (steps, trades) in [(less_than_a_page, 4), (pages, 11)] {
+        let mut model = Model::new();
+        model.subscribe();
+        for step in steps {
+            model.play(step);
+        }
+        model.settle();
+        model.check();
+        assert_eq!(model.published().len(), trades);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
