@@ -38,7 +38,7 @@ use crate::{
     runtime::health::Health,
     sink::{
         batch::{Batch, Origin},
-        writer::Outbox,
+        outbox::Outbox,
     },
 };
 
