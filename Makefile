@@ -6,7 +6,9 @@
 .PHONY: charts-test images kind-load kind-up kind-down
 
 CARGO ?= cargo
-E2E = --test servers --test e2e --test operator --test operator_topics --test charts
+E2E = --test servers --test operator_topics --test charts
+# Their tests share servers.
+E2E_SHARED = --test e2e --test operator
 # `candlectl` on the same servers, and its pages in headless Chromium.
 E2E_CLI = --test real --test browser
 TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
@@ -20,16 +22,18 @@ lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --lib --bins --locked -- -D warnings
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings $(IN_TESTS)
-	$(CARGO) clippy --locked --package candles-testbed $(E2E) -- -D warnings $(IN_TESTS)
+	$(CARGO) clippy --locked --package candles-testbed $(E2E) $(E2E_SHARED) -- -D warnings $(IN_TESTS)
 	$(CARGO) clippy --locked --package candles-workers --features planted-bugs --lib --bins -- -D warnings
 	$(CARGO) clippy --locked --package candles-cli $(E2E_CLI) -- -D warnings $(IN_TESTS)
 
 test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 	$(CARGO) test --workspace --locked
 
-# Two threads: with one, every test would start servers of its own (testbed/src/servers/shared.rs).
+# Four threads: two sets of servers, and for each a test that has them and one that waits
+# (testbed/src/servers/shared.rs). Two where every test starts servers of its own.
 e2e: binaries install-servers ## The same behaviours on the real servers
 	$(CARGO) test --locked --workspace $(E2E) -- --test-threads=2
+	$(CARGO) test --locked --workspace $(E2E_SHARED) -- --test-threads=4
 	$(CARGO) test --locked --workspace $(E2E_CLI) -- --test-threads=2
 
 # One seed is one schedule: see docs/chaos.md.
