@@ -3,7 +3,9 @@
 //! A [`Checkpoint`] in, a text of at most [`METADATA_BYTES_MAX`] out, and back. The text:
 //! `c2;<origin>;<reread>;<last offset>:<last ms>;<lateness ms>;<intervals>;<entries>`, where entries is `fresh` or a list of
 //! `<symbol>=<seen ms>/<covered from ms>`, either of which may be empty; where producers are ahead of the frontier,
-//! `/<reach ms>/<producer>:<from ms>:<until ms>+...` follows. `c1` of an earlier release is read too.
+//! `/<reach ms>/<producer>:<from ms>:<until ms>+...` follows. While windows before a gap are open, the last part of an
+//! entry is `/<from ms>:<until ms>+...`, the stretches before gaps; a release that does not know this part refuses the
+//! text, as it does any that is not its own. `c1` of an earlier release is read too.
 //!
 //! - A text reads back as written, and a broken one is refused. (`a_checkpoint_reads_back_as_written`)
 
@@ -66,8 +68,19 @@ pub struct Entry {
     pub covered_from_ms: Option<i64>,
     /// Producers beyond a hole.
     pub ahead: Option<Ahead>,
+    /// What is covered before that, too.
+    pub earlier: Vec<Stretch>,
     /// Records up to the head have nothing to add.
     pub whole: bool,
+}
+
+/// A time without a hole, before a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Windows that start here (ms) or later,
+    pub from_ms: i64,
+    /// and end here (ms) or earlier are complete.
+    pub until_ms: i64,
 }
 
 /// Producers whose claims start beyond the frontier of a symbol.
@@ -158,18 +171,28 @@ impl LastRecord {
 
 impl Entry {
     fn encode(&self) -> String {
-        let frontier = format!("{}={}/{}", self.symbol, text(self.seen_ms), text(self.covered_from_ms));
-        let Some(ahead) = &self.ahead else { return frontier };
-        let islands: Vec<String> = ahead.islands.iter().map(Island::encode).collect();
-        format!("{frontier}/{}/{}", ahead.reach_ms, islands.join("+"))
+        let mut entry = format!("{}={}/{}", self.symbol, text(self.seen_ms), text(self.covered_from_ms));
+        if let Some(ahead) = &self.ahead {
+            let islands: Vec<String> = ahead.islands.iter().map(Island::encode).collect();
+            entry.push_str(&format!("/{}/{}", ahead.reach_ms, islands.join("+")));
+        }
+        if !self.earlier.is_empty() {
+            let earlier: Vec<String> = self.earlier.iter().map(Stretch::encode).collect();
+            entry.push_str(&format!("/{}", earlier.join("+")));
+        }
+        entry
     }
 
     fn parse(text: &str, whole: bool) -> Option<Self> {
         let (symbol, rest) = text.split_once('=')?;
         let parts: Vec<&str> = rest.split('/').collect();
-        let (seen, covered, ahead) = match *parts.as_slice() {
-            [seen, covered] => (seen, covered, None),
-            [seen, covered, reach, islands] if whole => (seen, covered, Some((reach, islands))),
+        let (seen, covered, ahead, earlier) = match *parts.as_slice() {
+            [seen, covered] => (seen, covered, None, None),
+            [seen, covered, earlier] if whole => (seen, covered, None, Some(earlier)),
+            [seen, covered, reach, islands] if whole => (seen, covered, Some((reach, islands)), None),
+            [seen, covered, reach, islands, earlier] if whole => {
+                (seen, covered, Some((reach, islands)), Some(earlier))
+            }
             _ => return None,
         };
         let ahead = match ahead {
@@ -179,13 +202,28 @@ impl Entry {
             }),
             None => None,
         };
+        let earlier = earlier.into_iter().flat_map(|text| text.split('+'));
         Some(Self {
             symbol: Symbol::new(symbol).ok()?,
             seen_ms: number(seen).ok()?,
             covered_from_ms: number(covered).ok()?,
             ahead,
+            earlier: earlier.map(Stretch::parse).collect::<Option<_>>()?,
             whole,
         })
+    }
+}
+
+impl Stretch {
+    /// Without a start where nothing limits it.
+    fn encode(&self) -> String {
+        let from_ms = (self.from_ms > i64::MIN).then_some(self.from_ms);
+        format!("{}:{}", text(from_ms), self.until_ms)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (from, until) = text.split_once(':')?;
+        Some(Self { from_ms: number(from).ok()?.unwrap_or(i64::MIN), until_ms: until.parse().ok()? })
     }
 }
 
@@ -225,11 +263,14 @@ mod tests {
     }
 
     fn entry(seen_ms: Option<i64>, covered_from_ms: Option<i64>, ahead: Option<Ahead>) -> Entry {
-        Entry { symbol: symbol("tBTCUSD"), seen_ms, covered_from_ms, ahead, whole: true }
+        Entry { symbol: symbol("tBTCUSD"), seen_ms, covered_from_ms, ahead, earlier: Vec::new(), whole: true }
     }
 
     fn checkpoint() -> Checkpoint {
         let island = Island { producer: ProducerId::new(0xbeef), from_ms: 7, until_ms: None };
+        let ahead = Ahead { reach_ms: 9, islands: vec![island] };
+        let stretch = Stretch { from_ms: i64::MIN, until_ms: 4 };
+        let later = Stretch { from_ms: -1, until_ms: 6 };
         Checkpoint {
             settings: Settings {
                 intervals: vec!["1m".parse().unwrap(), "2m".parse().unwrap()],
@@ -242,6 +283,8 @@ mod tests {
             entries: vec![
                 entry(Some(1_570_752_000_000), None, None),
                 Entry { symbol: symbol("tAVAX:USD"), ..entry(None, Some(1_570_752_000_001), None) },
+                Entry { earlier: vec![stretch], ..entry(Some(5), Some(7), None) },
+                Entry { earlier: vec![stretch, later], ..entry(None, None, Some(ahead)) },
                 entry(Some(5), Some(i64::MAX), Some(Ahead { reach_ms: 9, islands: vec![island, island] })),
             ],
         }
@@ -253,7 +296,7 @@ mod tests {
         assert_eq!(
             named.encode(),
             "c2;3;4711;4800:1570752000500;10000;1m,2m;tBTCUSD=1570752000000/,tAVAX:USD=/1570752000001,\
-             tBTCUSD=5/9223372036854775807/9/beef:7:+beef:7:",
+             tBTCUSD=5/7/:4,tBTCUSD=//9/beef:7:/:4+-1:6,tBTCUSD=5/9223372036854775807/9/beef:7:+beef:7:",
             "the text is a contract with running groups"
         );
         let fresh = Checkpoint { fresh: true, entries: Vec::new(), ..checkpoint() };
@@ -281,6 +324,9 @@ mod tests {
             "c2;0;1;;0;1m;t=1",
             "c2;0;1;7;0;1m;",
             "c1;0;1;0;1m;tBTCUSD=1//2/a:1:",
+            "c1;0;1;0;1m;tBTCUSD=1//:1",
+            "c2;0;1;;0;1m;tBTCUSD=1//",
+            "c2;0;1;;0;1m;tBTCUSD=1//1:",
         ];
         for text in bad.into_iter().chain([&good[..good.len() - 5], &format!("{good};x")]) {
             assert!(Checkpoint::decode(text).is_err(), "{text}");

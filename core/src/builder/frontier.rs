@@ -10,9 +10,10 @@
 //!
 //! - What one producer missed and another saw is no gap. (`coverage_is_the_union_of_the_producers`)
 //! - What nobody saw makes its windows incomplete. (`a_gap_that_nobody_saw_is_incomplete`)
+//! - Windows that end before it are not its windows. (`a_window_that_ends_before_a_gap_is_final`)
 
 use crate::{
-    checkpoint::{Ahead, Entry, Island},
+    checkpoint::{Ahead, Entry, Island, Stretch},
     mark::{Mark, ProducerId, Signed},
     symbol::Symbol,
 };
@@ -26,6 +27,8 @@ pub(super) const PATIENCE_MS: i64 = 60_000;
 const AHEAD_MAX: usize = 8;
 /// Ranges of [`Frontier::doubts`]; beyond it, the oldest two become one.
 const DOUBTS_MAX: usize = 8;
+/// Stretches before gaps that are told apart; beyond it, the oldest two cover nothing. They matter for the lateness only.
+const EARLIER_MAX: usize = 8;
 /// Offset of records before the checkpoint that was restored.
 const BEFORE: i64 = i64::MIN + 1;
 
@@ -60,14 +63,24 @@ struct Seen {
     offset: i64,
 }
 
+/// A stretch before a gap, which may hold no window at all, and the first of the records that tell it: whoever reads
+/// less cannot know what limits it.
+#[derive(Debug, Clone, Copy)]
+struct Earlier {
+    stretch: Stretch,
+    offset: i64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Frontier {
     lateness_ms: i64,
     seen: Option<Seen>,
-    /// Windows that start before this (ms) are incomplete.
+    /// Windows that start before this (ms) are incomplete, but for those of `earlier`.
     from_ms: i64,
     by: Limit,
+    /// What was covered before the last gaps, as long as windows of it may be open.
+    earlier: Vec<Earlier>,
     /// Producers beyond a hole, by the start of what they claim.
     ahead: Vec<Island>,
     /// The largest time that anybody said while a producer is ahead.
@@ -89,6 +102,7 @@ impl Frontier {
             seen: None,
             from_ms,
             by,
+            earlier: Vec::new(),
             ahead: Vec::new(),
             reach: None,
             doubts: Vec::new(),
@@ -118,6 +132,8 @@ impl Frontier {
         };
         let before = |ms| Seen { ms, offset: BEFORE };
         frontier.seen = entry.seen_ms.map(before);
+        let earlier = |&stretch| Earlier { stretch, offset: BEFORE };
+        frontier.earlier = entry.earlier.iter().map(earlier).collect();
         if let Some(Ahead { reach_ms, islands }) = &entry.ahead {
             frontier.reach = Some(before(*reach_ms));
             frontier.ahead.clone_from(islands);
@@ -145,9 +161,10 @@ impl Frontier {
         self.by == Limit::NextRecord && offset < self.told_until
     }
 
-    /// Whether the log covers a window from its start on.
-    pub fn covers(&self, window_start_ms: i64) -> bool {
-        window_start_ms >= self.from_ms
+    /// Whether the log covers a window from its start to its end, or will have done so when the window is final.
+    pub fn covers(&self, window_start_ms: i64, window_end_ms: i64) -> bool {
+        let holds = |Stretch { from_ms, until_ms }| from_ms <= window_start_ms && window_end_ms <= until_ms;
+        window_start_ms >= self.from_ms || self.earlier.iter().any(|earlier| holds(earlier.stretch))
     }
 
     /// Records of the past are gone; the next one is a first record.
@@ -198,8 +215,10 @@ impl Frontier {
             _ => None,
         };
         let pending = (!self.ahead.is_empty()).then_some(self.doubt_since);
+        let earlier: Vec<Earlier> = self.earlier.iter().filter(|e| self.is_open(e)).copied().collect();
         let doubts = self.doubts.iter().filter(|(_, until)| reread <= *until).map(|(since, _)| *since);
         let sources = [seen, covered, pending].into_iter().flatten().chain(doubts);
+        let sources = sources.chain(earlier.iter().map(|earlier| earlier.offset));
         let offset = sources.filter(|offset| *offset < reread).min()?;
         let ahead = self.reach.filter(|_| !self.ahead.is_empty());
         let entry = Entry {
@@ -207,6 +226,7 @@ impl Frontier {
             seen_ms: self.seen.map(|seen| seen.ms),
             covered_from_ms: covered.map(|_| self.from_ms),
             ahead: ahead.map(|reach| Ahead { reach_ms: reach.ms, islands: self.ahead.clone() }),
+            earlier: earlier.iter().map(|earlier| earlier.stretch).collect(),
             whole: true,
         };
         Some((entry, offset))
@@ -284,9 +304,18 @@ impl Frontier {
 
     /// Whether claims that start at `from_ms` leave no hole.
     fn reaches(&self, from_ms: i64) -> bool {
+        from_ms <= self.from_ms || self.shown_ms().is_some_and(|shown_ms| from_ms <= shown_ms)
+    }
+
+    /// Every trade before this (ms) is in the log, since `from_ms`.
+    fn shown_ms(&self) -> Option<i64> {
         let disorder_ms = DISORDER_MS.min(self.lateness_ms);
-        from_ms <= self.from_ms
-            || self.seen.is_some_and(|seen| from_ms.saturating_add(disorder_ms) <= seen.ms)
+        self.seen.map(|seen| seen.ms.saturating_sub(disorder_ms))
+    }
+
+    /// Whether windows of an earlier stretch may still be open.
+    fn is_open(&self, earlier: &Earlier) -> bool {
+        self.watermark_ms().is_none_or(|watermark_ms| watermark_ms < earlier.stretch.until_ms)
     }
 
     /// The records that [`Frontier::reaches`] rests on: it holds for everybody who has read from there.
@@ -305,10 +334,31 @@ impl Frontier {
     fn begin_at(&mut self, from_ms: i64, offset: i64) -> bool {
         let changes = self.by == Limit::NextRecord || from_ms > self.from_ms;
         if changes {
+            self.set_apart();
             (self.from_ms, self.by) = (from_ms, Limit::Mark(offset));
         }
         self.watch();
         changes
+    }
+
+    /// A gap follows: what is covered until now stays so.
+    fn set_apart(&mut self) {
+        let (Some(seen), Some(until_ms)) = (self.seen, self.shown_ms()) else { return };
+        let limit = match self.by {
+            Limit::None => seen.offset,
+            Limit::Mark(offset) => offset,
+            Limit::FirstRecord | Limit::NextRecord => i64::MIN,
+        };
+        let stretch = Stretch { from_ms: self.from_ms, until_ms };
+        self.earlier.push(Earlier { stretch, offset: limit.min(seen.offset) });
+        let watermark_ms = seen.ms.saturating_sub(self.lateness_ms);
+        self.earlier.retain(|earlier| watermark_ms < earlier.stretch.until_ms);
+        if self.earlier.len() > EARLIER_MAX {
+            let oldest = self.earlier.remove(0);
+            let next = &mut self.earlier[0];
+            next.stretch.from_ms = i64::MAX;
+            next.offset = next.offset.min(oldest.offset);
+        }
     }
 
     /// Joins the producers that are no longer ahead, after patience is over all of them. True: coverage has changed.

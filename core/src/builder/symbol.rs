@@ -182,10 +182,10 @@ impl SymbolState {
     ) {
         self.next_close_ms = i64::MAX;
         for series in &mut self.series {
-            let interval = series.interval;
-            let open = series.windows.partition_point(|w| w.start_ms + interval.length_ms() <= watermark_ms);
+            let (interval, length_ms) = (series.interval, series.interval.length_ms());
+            let open = series.windows.partition_point(|w| w.start_ms + length_ms <= watermark_ms);
             for window in series.windows.drain(..open) {
-                let complete = self.frontier.covers(window.start_ms);
+                let complete = self.frontier.covers(window.start_ms, window.start_ms + length_ms);
                 closed(&self.symbol, interval, window.start_ms, &window.candle, complete);
             }
             if let Some(window) = series.windows.first() {
@@ -196,9 +196,10 @@ impl SymbolState {
 
     pub(super) fn changed(&mut self, mut live: impl FnMut(&Symbol, Interval, i64, &Candle, LiveState)) {
         for series in &mut self.series {
+            let length_ms = series.interval.length_ms();
             for window in series.windows.iter_mut().filter(|w| w.changed) {
                 window.changed = false;
-                let complete = self.frontier.covers(window.start_ms);
+                let complete = self.frontier.covers(window.start_ms, window.start_ms + length_ms);
                 let state = if complete { LiveState::Forming } else { LiveState::Incomplete };
                 live(&self.symbol, series.interval, window.start_ms, &window.candle, state);
             }

@@ -196,6 +196,31 @@ fn any_log() -> impl Strategy<Value = Vec<Record>> {
     })
 }
 
+/// A log with gaps, and what it covers between them.
+fn gappy_log() -> impl Strategy<Value = (Vec<(i64, i64)>, Vec<Record>)> {
+    let trades = proptest::collection::vec(any::<prop::sample::Index>(), 0..8);
+    let segment = (1..20_000_i64, 1..90_000_i64, trades);
+    proptest::collection::vec(segment, 1..8).prop_map(|rows| {
+        let (mut now_ms, mut segments, mut log) = (0, Vec::new(), Vec::new());
+        for (gap_ms, length_ms, trades) in rows {
+            let from_ms = now_ms + gap_ms;
+            now_ms = from_ms + length_ms;
+            segments.push((from_ms, now_ms));
+            log.push(Record::From(SYMBOL, from_ms));
+            let mut times: Vec<i64> =
+                trades.iter().map(|at| from_ms + at.index(length_ms as usize) as i64).collect();
+            times.sort_unstable();
+            log.extend(times.into_iter().map(|ms| at(ms, ms)));
+            log.push(Record::Until(SYMBOL, now_ms));
+        }
+        log.push(Record::Until(SYMBOL, 86_400_000));
+        if let Some(last) = segments.last_mut() {
+            last.1 = 86_400_000;
+        }
+        (segments, log)
+    })
+}
+
 /// Rows and checkpoints of a builder that read the log up to `head` and then was replaced by a restored one.
 fn resumed(settings: &Settings, log: &[Record], heads: &[usize]) -> Vec<Row> {
     let mut builder = Builder::new(settings.clone(), 0);
@@ -235,6 +260,16 @@ proptest! {
         let mut heads: Vec<usize> = cuts.iter().map(|cut| cut.index(log.len() + 1)).collect();
         heads.sort_unstable();
         prop_assert_eq!(resumed(&settings, &log, &heads), run(&settings, &log));
+    }
+
+    #[test]
+    fn covered_windows_and_no_others_are_final((segments, log) in gappy_log()) {
+        for (_, interval, start_ms, complete, _) in run(&settings(&["1s", "15s", "1m"]), &log) {
+            let end_ms = start_ms + interval.parse::<Interval>().unwrap().length_ms();
+            // The last trade of a segment says nothing about the second before it.
+            let covers = |(from_ms, until_ms): &(i64, i64)| *from_ms <= start_ms && end_ms <= until_ms - 1_000;
+            prop_assert_eq!(complete, segments.iter().any(covers), "{} from {}", interval, start_ms);
+        }
     }
 
     #[test]
@@ -359,7 +394,7 @@ fn a_gap_that_nobody_saw_is_incomplete() {
     let alone = [from(1, 0), at(1, 10_000), at(2, 69_000), from(1, 130_000), at(3, 131_000), at(4, 185_000)];
     assert_eq!(minutes(&alone), []);
     let after = [&alone[..], &[at(5, 190_000), at(6, 250_000)]].concat();
-    assert_eq!(minutes(&after), [(0, false), (1, false), (2, false), (3, true)][..].to_vec());
+    assert_eq!(minutes(&after), [(0, true), (1, false), (2, false), (3, true)]);
 
     // Both miss a part of it: 2 resumes at 120 s, beyond what 1 showed.
     let both = [
@@ -378,6 +413,38 @@ fn a_gap_that_nobody_saw_is_incomplete() {
     // The other one is dead: its silence does not hold the candles for ever.
     let dead = [from(1, 0), from(2, 0), at(1, 69_000), from(1, 130_000), at(2, 131_000), until(1, 200_000)];
     assert_eq!(minutes(&dead), [(1, false), (2, false)]);
+}
+
+#[test]
+fn a_window_that_ends_before_a_gap_is_final() {
+    // The first minute is still open when a gap follows, and a trade of it is still to come.
+    let log = [
+        Record::From(SYMBOL, 0),
+        at(1, 10_000),
+        at(2, 65_000),
+        Record::From(SYMBOL, 130_000),
+        at(3, 58_000),
+        at(4, 200_000),
+    ];
+    assert_eq!(minutes(&log), [(0, true), (1, false)]);
+    assert_eq!(run(&settings(&["1m"]), &log)[0].4.count, 2);
+
+    // Two gaps within the lateness.
+    let log = [
+        Record::From(SYMBOL, 0),
+        at(1, 500),
+        Record::Until(SYMBOL, 4_100),
+        Record::From(SYMBOL, 5_000),
+        at(2, 5_500),
+        at(3, 7_500),
+        Record::Until(SYMBOL, 8_100),
+        Record::From(SYMBOL, 9_000),
+        at(4, 9_500),
+        Record::Until(SYMBOL, 30_000),
+    ];
+    let seconds: Vec<(i64, bool)> =
+        run(&settings(&["1s"]), &log).iter().map(|row| (row.2 / 1_000, row.3)).collect();
+    assert_eq!(seconds, [(0, true), (5, true), (7, false), (9, true)], "7 may lack a trade");
 }
 
 #[test]

@@ -354,7 +354,7 @@ async fn unfillable(world: &World<'_>) -> anyhow::Result<()> {
     world.sim.resume_clock();
     let gap = Gap {
         symbol: Some(symbol.to_owned()),
-        // A window is open for the lateness after its end; those that are open when a gap comes are given up.
+        // What the log shows of a quiet symbol ends before the gap begins.
         from_ms: at_ms - LATENESS_MS,
         to_ms: at_ms + 1,
         why: "more trades in one ms than two pages of history".to_owned(),

@@ -2,14 +2,20 @@
 //!
 //! Callbacks run inside `poll`, on the polling thread, which does not hold the lock then.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use candles_core::config::{Assignor, PipelineConfig};
 use rdkafka::{
     ClientConfig, ClientContext, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
 
@@ -18,6 +24,7 @@ use super::{
     limits::{
         FETCH_BYTES_MAX, METADATA_REFRESH, POLL_INTERVAL_MAX, PREFETCH_KIB, PREFETCH_RECORDS, SESSION_TIMEOUT,
     },
+    membership::{Membership, Standing},
     metrics::{Metrics, PartitionLabel},
 };
 use crate::{kafka, runtime::health::Health};
@@ -25,9 +32,12 @@ use crate::{kafka, runtime::health::Health};
 /// The part of the worker that `/readyz` reports.
 pub const HEALTH_PART: &str = "kafka";
 
-/// The context of the consumer's client.
+/// The context of one client. Clients that follow one another share the intake.
 pub struct Group {
-    intake: Mutex<Intake>,
+    intake: Arc<Mutex<Intake>>,
+    membership: Mutex<Membership>,
+    /// Another client has taken over the intake.
+    given_up: AtomicBool,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     topic: String,
@@ -70,9 +80,15 @@ pub fn settings(mut client: ClientConfig, config: &PipelineConfig) -> ClientConf
 }
 
 impl Group {
-    /// The context around an intake.
-    pub fn new(intake: Intake, health: Arc<Health>, metrics: Arc<Metrics>, topic: String) -> Self {
-        Self { intake: Mutex::new(intake), health, metrics, topic }
+    /// The context of a client that fills this intake.
+    pub fn new(
+        intake: Arc<Mutex<Intake>>,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        topic: String,
+    ) -> Self {
+        let (membership, given_up) = (Mutex::default(), AtomicBool::new(false));
+        Self { intake, membership, given_up, health, metrics, topic }
     }
 
     /// The intake. Never hold it across a poll.
@@ -80,8 +96,45 @@ impl Group {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The polling thread lives.
+    pub fn beat(&self) {
+        self.health.beat();
+    }
+
+    /// How long the client has been outside of its group, if that is too long.
+    pub fn outside_too_long(&self) -> Option<Duration> {
+        let outside = self.membership().outside_too_long(Instant::now())?;
+        // Partitions may have come since the client said so.
+        self.intake().owned().is_empty().then_some(outside)
+    }
+
+    /// Another client takes over, for this reason: from now on nothing that this one says matters.
+    pub fn give_up(&self, reason: &str) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.metrics.client_rebuilds.inc();
+        self.health.fails(HEALTH_PART, format!("{reason}; joining with another client"));
+        tracing::error!(reason, "joining the group with another Kafka client");
+    }
+
+    /// The client is kept for another while, since there is no other one.
+    pub fn keep(&self, reason: &str) {
+        *self.membership() = Membership::default();
+        self.trouble(reason);
+    }
+
+    fn membership(&self) -> MutexGuard<'_, Membership> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
     /// Reports what the client said about the brokers or the topic.
     pub fn trouble(&self, problem: &str) {
+        if self.is_given_up() {
+            return;
+        }
         let advice = kafka::advice(problem).map(|advice| format!(" ({advice})")).unwrap_or_default();
         let reason = format!("{problem}{advice}; will try again");
         if self.health.fails(HEALTH_PART, reason.clone()) {
@@ -93,11 +146,7 @@ impl Group {
         self.metrics.rebalances.inc();
         let mut intake = self.intake();
         let Some(starts) = intake.assigned(consumer, partitions) else { return };
-        let result = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&starts),
-            _ => consumer.assign(&starts),
-        };
-        match result.and_then(|()| intake.hold_if_paused(consumer, &starts)) {
+        match take(consumer, &starts).and_then(|()| intake.hold_if_paused(consumer, &starts)) {
             Ok(()) => {
                 self.health.works(HEALTH_PART);
             }
@@ -109,13 +158,23 @@ impl Group {
         self.metrics.rebalances.inc();
         let lost = consumer.assignment_lost();
         self.intake().revoked(consumer, partitions, lost);
-        let result = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
-            _ => consumer.unassign(),
-        };
-        if let Err(error) = result {
+        if let Err(error) = give_back(consumer, partitions) {
             self.trouble(&format!("cannot give partitions back: {error}"));
         }
+    }
+}
+
+fn take(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
+        _ => consumer.assign(partitions),
+    }
+}
+
+fn give_back(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+        _ => consumer.unassign(),
     }
 }
 
@@ -138,6 +197,9 @@ impl ClientContext for Group {
     }
 
     fn stats(&self, statistics: Statistics) {
+        if self.is_given_up() {
+            return;
+        }
         let mut intake = self.intake();
         let assigned = intake.owned();
         if let Some(topic) = statistics.topics.get(&self.topic) {
@@ -152,9 +214,9 @@ impl ClientContext for Group {
             }
         }
         drop(intake);
-        let member =
-            statistics.cgrp.as_ref().is_some_and(|group| group.state == "up" && group.join_state == "steady");
-        if member && statistics.brokers.values().any(|broker| broker.state == "UP") {
+        let standing = Standing::new(&statistics, !assigned.is_empty());
+        self.membership().stands(standing, Instant::now());
+        if standing == Standing::Member {
             self.health.works(HEALTH_PART);
         }
     }
@@ -167,6 +229,17 @@ impl ConsumerContext for Group {
         event: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
+        if self.is_given_up() {
+            // On its way out, it has to be answered all the same.
+            let answered = match event {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => take(consumer, partitions),
+                _ => give_back(consumer, partitions),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "a client that was given up leaves");
+            }
+            return;
+        }
         match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),

@@ -313,11 +313,20 @@ fn mark(message: &BorrowedMessage<'_>) -> Result<Signed, MarkError> {
     Signed::from_headers(pairs.map(|header| (header.key, header.value.unwrap_or_default())))
 }
 
-/// Polls until `stop`. The consumer leaves the group when it is dropped, after this.
-pub fn poll_until(consumer: &GroupConsumer, health: &Arc<Health>, stop: &CancellationToken) {
+/// Why polling has ended.
+#[derive(Debug)]
+pub enum End {
+    /// It was told to.
+    Stop,
+    /// The client has been outside of its group for too long, and owns nothing. What is known about it.
+    Outside(String),
+}
+
+/// Polls until `stop`, or until another client is needed. The consumer leaves the group when it is dropped.
+pub fn poll_until(consumer: &GroupConsumer, stop: &CancellationToken) -> End {
     let group = consumer.context();
     while !stop.is_cancelled() {
-        health.beat();
+        group.beat();
         // The first poll of a round waits; the others take what is there.
         let mut wait = POLL_WAIT;
         for _ in 0..ROUND_RECORDS_MAX {
@@ -348,7 +357,16 @@ pub fn poll_until(consumer: &GroupConsumer, health: &Arc<Health>, stop: &Cancell
         if let Err(error) = result {
             group.trouble(&format!("cannot pause or resume partitions: {error}"));
         }
+        if let Some(outside) = group.outside_too_long() {
+            let cause = consumer.client().fatal_error().map(|(_, words)| format!(": {words}"));
+            return End::Outside(format!(
+                "no member of the group for {} s, though brokers answer{}",
+                outside.as_secs(),
+                cause.unwrap_or_default()
+            ));
+        }
     }
+    End::Stop
 }
 
 fn trouble(group: &Group, consumer: &GroupConsumer, error: &KafkaError) {

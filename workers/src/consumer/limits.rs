@@ -27,6 +27,13 @@ pub const LEAVE_MAX: Duration = Duration::from_secs(13);
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest time between two polls before the client leaves the group by itself.
 pub const POLL_INTERVAL_MAX: Duration = Duration::from_mins(5);
+/// A client that has been no member of the group for so long, though brokers answer, is given up for another one. A
+/// first heartbeat without an answer is given up by the client itself after 45 s, and a join takes a few seconds; with
+/// the classic protocol it may take longer, but then the client says that it waits for the other members.
+pub const OUTSIDE_MAX: Duration = Duration::from_mins(1);
+/// Clients that were given up and have not come to their end yet: such a one may never do, and each has threads and
+/// buffers of its own. With as many, the last client is kept, whatever its state.
+pub const GIVEN_UP_MAX: usize = 3;
 /// One call to a broker about offsets.
 pub const BROKER_CALL: Duration = Duration::from_secs(5);
 /// Prefetched records per partition below which the client fetches more. Each takes about 400 bytes in the client.
@@ -52,6 +59,7 @@ pub const UNKNOWN_SCHEMA_AGE: Duration = Duration::from_secs(30);
 
 const _: () = assert!(DRAIN_MAX.as_secs() + BROKER_CALL.as_secs() <= LEAVE_MAX.as_secs());
 const _: () = assert!(DRAIN_MAX.as_secs() < SESSION_TIMEOUT.as_secs());
+const _: () = assert!(SESSION_TIMEOUT.as_secs() < OUTSIDE_MAX.as_secs());
 const _: () = assert!(SESSION_TIMEOUT.as_secs() < POLL_INTERVAL_MAX.as_secs());
 const _: () = assert!(SCHEMAS_FETCHED_MAX < SCHEMAS_MAX);
 const _: () = assert!(ROUND_BYTES_MAX < PENDING_BYTES_HIGH);

@@ -69,6 +69,8 @@ pub struct Metrics {
     pub assigned_partitions: Gauge,
     /// Assignments and revocations.
     pub rebalances: Counter,
+    /// Clients that were given up for another one.
+    pub client_rebuilds: Counter,
     /// Records that were gone before they were read.
     pub records_lost: Counter,
     /// Failed commits.
@@ -104,6 +106,7 @@ impl Metrics {
             paused: Gauge::default(),
             assigned_partitions: Gauge::default(),
             rebalances: Counter::default(),
+            client_rebuilds: Counter::default(),
             records_lost: Counter::default(),
             commits_failed: Counter::default(),
             lag: Family::default(),
@@ -147,6 +150,11 @@ impl Metrics {
             "rebalances",
             "Assignments and revocations of partitions",
             metrics.rebalances.clone(),
+        );
+        registry.register(
+            "client_rebuilds",
+            "Times that the Kafka client was made anew because it was outside of its group for too long",
+            metrics.client_rebuilds.clone(),
         );
         registry.register(
             "records_lost",

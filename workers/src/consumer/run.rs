@@ -1,6 +1,9 @@
 //! Puts a consumer together and runs it: configuration in, exit when told to stop.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use anyhow::Context as _;
 use candles_core::{
@@ -9,13 +12,14 @@ use candles_core::{
 };
 use hashbrown::HashMap;
 use prometheus_client::registry::Registry as MetricsRegistry;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::{ClientConfig, consumer::Consumer as _};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    client,
     group::{self, Group, GroupConsumer},
-    intake::{Intake, Parts, poll_until},
+    intake::{Intake, Parts},
     limits::LEAVE_MAX,
     metrics::Metrics,
     partition::Shared,
@@ -24,7 +28,7 @@ use super::{
 use crate::{
     kafka,
     registry::Registry,
-    runtime::{health::Health, http},
+    runtime::{health::Health, http, secret::SecretError},
     sink::{
         dead_letter::DeadLetters,
         influxdb::Influxdb,
@@ -68,9 +72,8 @@ async fn consume(
 ) -> anyhow::Result<()> {
     let influxdb =
         config.influxdb.as_ref().context("influxdb: missing; the consumer needs to know where to write")?;
-    let client = kafka::client_config(&config.kafka, &kafka::unique_client_id("consumer"))?;
     let topic = config.topic.name.as_str();
-    let dead_letters = DeadLetters::new(client.clone(), topic, config.topic.name.dlq());
+    let dead_letters = DeadLetters::new(client_config(config)?, topic, config.topic.name.dlq());
     let (outbox, writer, inbox) =
         Writer::new(Influxdb::new(influxdb)?, dead_letters, Arc::clone(metrics), Arc::clone(health));
     let probe = tokio::spawn(writer::probe(&writer));
@@ -91,17 +94,18 @@ async fn consume(
         stop: stop.clone(),
     });
     health.works(schemas::HEALTH_PART);
-    let context = Group::new(intake, Arc::clone(health), Arc::clone(metrics), topic.to_owned());
-    let consumer: GroupConsumer = group::settings(client, config).create_with_context(context)?;
-    consumer.subscribe(&[topic])?;
+    let make = {
+        let (config, health, metrics) = (config.clone(), Arc::clone(health), Arc::clone(metrics));
+        let intake = Arc::new(Mutex::new(intake));
+        move || join(&config, &intake, &health, &metrics)
+    };
+    let consumer = make()?;
     tracing::info!(topic, group = config.group_id(), "consumer started");
-    let beats = Arc::clone(health);
     let told = stop.clone();
-    let polling = std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
-        poll_until(&consumer, &beats, &stop);
-        // Leaves the group; the revocation waits for the sink and commits.
-        drop(consumer);
-    })?;
+    // When the last client leaves the group, the revocation waits for the sink and commits.
+    let polling = std::thread::Builder::new()
+        .name("poll".to_owned())
+        .spawn(move || client::poll(consumer, make, &stop))?;
     let too_long = async {
         told.cancelled().await;
         tokio::time::sleep(LEAVE_MAX).await;
@@ -122,6 +126,25 @@ async fn consume(
     writing.abort();
     tracing::info!("consumer stopped");
     Ok(())
+}
+
+/// A client that is on its way into the group. Reads the password anew: it may have changed.
+fn join(
+    config: &PipelineConfig,
+    intake: &Arc<Mutex<Intake>>,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<GroupConsumer> {
+    let topic = config.topic.name.as_str();
+    let context = Group::new(Arc::clone(intake), Arc::clone(health), Arc::clone(metrics), topic.to_owned());
+    let settings = group::settings(client_config(config)?, config);
+    let consumer: GroupConsumer = settings.create_with_context(context)?;
+    consumer.subscribe(&[topic])?;
+    Ok(consumer)
+}
+
+fn client_config(config: &PipelineConfig) -> Result<ClientConfig, SecretError> {
+    kafka::client_config(&config.kafka, &kafka::unique_client_id("consumer"))
 }
 
 fn shared(config: &PipelineConfig, candles: &CandlePoints, metrics: &Arc<Metrics>) -> Shared {

@@ -205,3 +205,24 @@ async fn a_partition_that_went_while_it_was_paused_is_read_when_it_comes_back() 
     eventually("raw points", 2, async || world.raw_points()).await;
     stays.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stays_outside_of_its_group_is_replaced_and_nothing_is_lost() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE as NOT_AVAILABLE;
+    let mut world = World::new().await;
+    world.yaml.push_str("consumer: {assignor: Broker}\n");
+    world.cluster.request_errors(RDKafkaApiKey::FindCoordinator, &vec![NOT_AVAILABLE; 10_000]);
+    world.golden_trades();
+    let consumer = world.consumer();
+    let rebuilds = async || consumer.metric("candles_consumer_client_rebuilds_total").await as u32;
+    eventually("clients given up", 1, rebuilds).await;
+    consumer.unready_because(&["kafka: no member of the group for 6", "though brokers answer"]).await;
+    world.cluster.clear_request_errors(RDKafkaApiKey::FindCoordinator);
+    world.expect_golden().await;
+    consumer.ready().await;
+    // A member is left alone.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(rebuilds().await, 1);
+    consumer.stop().await;
+    assert_eq!(world.committed(PARTITION).0, Some(world.end(PARTITION)));
+}
