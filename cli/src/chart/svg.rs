@@ -142,7 +142,7 @@ impl Frame {
             );
             text(out, right + 8.0, y + 4.0, "start", "#55606d", &format!("{price:.decimals$}"));
         }
-        text(out, self.right + 8.0, self.bottom, "start", "#55606d", &format!("V {:.4}", self.most));
+        text(out, self.right + 8.0, self.bottom, "start", "#55606d", &format!("V {}", short(self.most)));
     }
 
     fn candle(&self, out: &mut String, column: usize, row: &Row) {
@@ -190,6 +190,20 @@ impl Frame {
         }
         text(out, self.right + 56.0, self.bottom + 20.0, "start", "#55606d", "UTC");
     }
+}
+
+/// Three or four digits, with a letter for thousands, millions and so on.
+fn short(number: f64) -> String {
+    let scales = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let (scale, letter) = scales.into_iter().find(|(scale, _)| number >= *scale).unwrap_or((1.0, ""));
+    let decimals = if number / scale >= 100.0 {
+        0
+    } else if number / scale >= 1.0 {
+        2
+    } else {
+        4
+    };
+    format!("{:.decimals$}{letter}", number / scale)
 }
 
 /// The next larger of 1, 2 and 5 times a power of ten.
@@ -262,6 +276,12 @@ mod tests {
         assert!(number(bodies[0], "x1") < number(bodies[1], "x1"));
         let gap = number(bodies[2], "x1") - number(bodies[1], "x1");
         assert!((gap - 48.0).abs() < 0.2, "two columns: {gap}");
+    }
+
+    #[test]
+    fn volumes_fit_beside_the_chart() {
+        let told = [0.00121, 7.0, 123.4, 72_506.695, 2.5e6, 1e15].map(short);
+        assert_eq!(told, ["0.0012", "7.00", "123", "72.51k", "2.50M", "1000T"]);
     }
 
     #[test]
