@@ -87,7 +87,15 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Answer> {
                 let picture = svg::draw(&symbol, interval, &rows, PICTURE);
                 let bytes = match kind {
                     Kind::Svg => picture.into_bytes(),
-                    Kind::Png => png::render(&picture)?,
+                    Kind::Png => {
+                        let rendered = png::render(&picture)?;
+                        if !rendered.letters {
+                            tell(
+                                "this machine has no fonts, so the picture has no letters; install fonts-dejavu-core",
+                            );
+                        }
+                        rendered.png
+                    }
                 };
                 std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
                 tell(format_args!("{} candles in {}", rows.len(), file.display()));
