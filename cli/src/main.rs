@@ -44,6 +44,8 @@ struct Arguments {
 enum Command {
     Demo(commands::demo::Arguments),
     Ui(commands::ui::Arguments),
+    Status(commands::status::Arguments),
+    #[command(visible_alias = "plot")]
     Chart(commands::chart::Arguments),
     Peek(commands::peek::Arguments),
     Topics(commands::topics::Arguments),
@@ -85,6 +87,7 @@ async fn run(command: Command) -> anyhow::Result<Answer> {
     match command {
         Command::Demo(arguments) => commands::demo::run(arguments).await,
         Command::Ui(arguments) => commands::ui::run(arguments).await,
+        Command::Status(arguments) => commands::status::run(arguments).await,
         Command::Chart(arguments) => commands::chart::run(arguments).await,
         Command::Peek(arguments) => commands::peek::run(arguments).await,
         Command::Topics(arguments) => commands::topics::run(arguments).await,

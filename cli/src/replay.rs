@@ -1,4 +1,4 @@
-//! Candles built anew from the topic: the pipeline's configuration and ranges of offsets in, final candles out.
+//! Candles built anew from the topic: the pipeline's configuration and ranges of offsets in, candles out, final and not.
 //!
 //! The same builder as the consumer's, fed with the same records: what it calls final is what the database must hold.
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use candles_core::avro::{self, TradeSchema};
-use candles_core::builder::{Builder, Closed};
+use candles_core::builder::{Builder, Closed, LiveState};
 use candles_core::candle::CandleValues;
 use candles_core::checkpoint::{Checkpoint, Settings};
 use candles_core::config::PipelineConfig;
@@ -21,6 +21,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use tokio::runtime::Handle;
 
+use crate::influx::State;
 use crate::kafka::groups::Position;
 use crate::kafka::topics::Topic;
 use crate::kafka::{CALL, Cluster, Offsets};
@@ -34,6 +35,8 @@ pub type Series = (String, Interval);
 pub struct Replayed {
     /// Final candles of each series by start (ms).
     pub candles: BTreeMap<Series, BTreeMap<i64, CandleValues>>,
+    /// The other windows: still open at the end, or not covered from their start.
+    pub others: BTreeMap<Series, BTreeMap<i64, (CandleValues, State)>>,
     /// Records that were read.
     pub records: u64,
 }
@@ -122,6 +125,7 @@ pub fn replay(
         }
     }
     progress.end();
+    replay.open_windows();
     Ok(replay.result)
 }
 
@@ -135,15 +139,32 @@ struct Replay {
 }
 
 impl Replay {
+    /// What the builders still hold at the end.
+    fn open_windows(&mut self) {
+        for builder in self.builders.values_mut() {
+            builder.live(|live| {
+                let state = match live.state {
+                    LiveState::Forming => State::Forming,
+                    LiveState::Incomplete => State::Incomplete,
+                };
+                let windows = self.result.others.entry((live.symbol.to_string(), live.interval)).or_default();
+                windows.insert(live.start_ms, (live.candle.values(), state));
+            });
+        }
+    }
+
     /// What the consumer would do with the record. Those that it sends to the dead letter topic change no candle.
     fn take(&mut self, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
         self.result.records += 1;
-        let (offset, candles) = (message.offset(), &mut self.result.candles);
+        let offset = message.offset();
+        let Replayed { candles, others, .. } = &mut self.result;
         let Some(builder) = self.builders.get_mut(&message.partition()) else { return Ok(()) };
         let closed = |closed: Closed<'_>| {
+            let (series, values) = ((closed.symbol.to_string(), closed.interval), closed.candle.values());
             if closed.complete {
-                let series = (closed.symbol.to_string(), closed.interval);
-                candles.entry(series).or_default().insert(closed.start_ms, closed.candle.values());
+                candles.entry(series).or_default().insert(closed.start_ms, values);
+            } else {
+                others.entry(series).or_default().insert(closed.start_ms, (values, State::Incomplete));
             }
         };
         let Some(value) = message.payload() else {

@@ -1,9 +1,12 @@
-//! Candlesticks in a terminal: rows of candles and a size in, lines of text out. Pure, except for [`screen`].
+//! Candlesticks in a terminal: rows of candles and a size in, lines of text out. Pure, except for [`screen`]. As
+//! a picture: [`svg`], [`png`].
 //!
 //! One column is one window; two halves of a character are two steps of the price. A window without a trade stays empty.
 //! - No size makes it panic, and no line is wider than the terminal. (`any_size_is_drawn_within_its_bounds`)
 
+pub mod png;
 pub mod screen;
+pub mod svg;
 
 use candles_core::interval::Interval;
 
@@ -219,27 +222,27 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take(width).collect()
 }
 
+/// A final candle for tests.
+#[cfg(test)]
+pub fn row(start_s: i64, [open, high, low, close]: [f64; 4]) -> Row {
+    let (volume, count) = (start_s as f64, 3);
+    let values = candles_core::candle::CandleValues {
+        open,
+        high,
+        low,
+        close,
+        volume,
+        quote_volume: 1.0,
+        buy_volume: 1.0,
+        vwap: 1.0,
+        count,
+    };
+    Row { start_ms: start_s * 1_000, values, state: State::Final }
+}
+
 #[cfg(test)]
 mod tests {
-    use candles_core::candle::CandleValues;
-
     use super::*;
-
-    fn row(start_s: i64, [open, high, low, close]: [f64; 4]) -> Row {
-        let (volume, count) = (start_s as f64, 3);
-        let values = CandleValues {
-            open,
-            high,
-            low,
-            close,
-            volume,
-            quote_volume: 1.0,
-            buy_volume: 1.0,
-            vwap: 1.0,
-            count,
-        };
-        Row { start_ms: start_s * 1_000, values, state: State::Final }
-    }
 
     fn minute() -> Interval {
         "1m".parse().unwrap()

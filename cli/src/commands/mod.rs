@@ -8,6 +8,7 @@ pub mod lag;
 pub mod peek;
 pub mod rebuild;
 pub mod schema;
+pub mod status;
 pub mod topics;
 pub mod ui;
 pub mod verify;

@@ -8,6 +8,7 @@ mod chromium;
 mod watched_demo;
 
 use std::path::Path;
+use std::process::Command;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -64,6 +65,14 @@ async fn every_view_is_whole_on_every_screen_and_keeps_to_itself() {
                 browser.picture(&out.join(format!("ui-{view}-{size}-{scheme}.png"))).await;
             }
         }
+    }
+
+    // The same candles without a browser.
+    let config = Path::new(&demo.address("configuration, logs, data")).join("pipeline.yaml");
+    for name in ["chart.png", "chart.svg"] {
+        let mut plot = Command::new(env!("CARGO_BIN_EXE_candlectl"));
+        plot.arg("plot").arg("--config").arg(&config).arg("--file").arg(out.join(name));
+        assert!(plot.status().unwrap().success(), "{name}");
     }
 
     // Text stays text.

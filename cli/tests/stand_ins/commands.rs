@@ -84,6 +84,72 @@ async fn chart_is_lines_in_a_pipe_and_json_on_request() {
 }
 
 #[tokio::test]
+async fn chart_is_a_picture_on_request_and_needs_no_database() {
+    let world = World::new().await;
+    world.minutes_of_trades(3).await;
+    let file = |name: &str| world.config().with_file_name(name);
+    let plot = async |name: &str, more: &[&str]| {
+        let file = file(name);
+        let output = world.run(&[&["plot", "--file", file.to_str().unwrap()], more].concat()).await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        std::fs::read(file).unwrap()
+    };
+    let stored = text(&plot("stored.svg", &[]).await);
+    assert!(stored.contains(">tBTCUSD 1m<") && stored.contains("forming"), "{stored}");
+    // From the log alone: the database is gone.
+    world.write_config(&world.brokers, "http://127.0.0.1:1");
+    assert_eq!(text(&plot("built.svg", &["--from-topic"]).await), stored, "both are the same candles");
+    let bodies = |svg: &str| svg.lines().filter(|line| line.starts_with("<g stroke")).count();
+    assert_eq!(bodies(&stored), 4);
+    let longer = text(&plot("longer.svg", &["--from-topic", "--interval", "3m"]).await);
+    assert_eq!(bodies(&longer), 2, "an interval that the pipeline does not have");
+    let png = plot("built.png", &["--from-topic"]).await;
+    assert_eq!(png[..8], *b"\x89PNG\r\n\x1a\n");
+    let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
+    assert_eq!((side(16), side(20)), (1_280, 720));
+    let wrong = world.run(&["plot", "--file", "chart.gif"]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("must end in .svg or .png"));
+}
+
+#[tokio::test]
+async fn status_tells_workers_lag_and_the_last_final_candle_of_each_symbol() {
+    let world = World::new().await;
+    world.minutes_of_trades(2).await;
+    world.record(b"k", Some(b"one more"), &[]);
+    let status = world.run(&["status"]).await;
+    assert_eq!(status.status.code(), Some(1), "tETHUSD has no candle");
+    let told = text(&status.stdout);
+    assert!(
+        told.contains("topic      trades: 2 partitions, 0 short of replicas in sync, 15 records"),
+        "{told}"
+    );
+    assert!(told.contains("in group candles-trades (not known), 1 records behind"), "{told}");
+    let rows: Vec<Vec<&str>> = told.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[4][..3], ["tBTCUSD", "1m", "2026-11-23T00:01:00Z"], "{told}");
+    assert_eq!(rows[5], ["tETHUSD", "1m", "none", "yet", "0"], "{told}");
+    // A part that is gone does not hide the others.
+    world.write_config("127.0.0.1:1", &world.influxdb.url());
+    let half = world.run(&["status", "-o", "json"]).await;
+    assert_eq!(half.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&half.stdout).unwrap();
+    assert_eq!((&told["works"], &told["topic"]), (&false.into(), &Value::Null));
+    assert_eq!(told["candles"][0]["lastFinal"], "2026-11-23T00:01:00Z");
+    assert!(text(&half.stderr).contains("kafka.bootstrapServers"), "{}", text(&half.stderr));
+}
+
+/// Two producers, one of which died and left a hole that the other one covers. Who says `from` and `until` decides
+/// whether the candles are final: a reader that took marks as unsigned would call the window after the hole a gap.
+#[tokio::test]
+async fn verify_reads_who_signed_a_mark() {
+    let world = World::new().await;
+    world.signed_marks_of_two_producers().await;
+    let exact = world.run(&["verify"]).await;
+    assert_eq!(exact.status.code(), Some(0), "{}{}", text(&exact.stdout), text(&exact.stderr));
+    assert_eq!(text(&exact.stdout), "exact: 4 final candles of 1 series, built from 28 records\n");
+}
+
+#[tokio::test]
 async fn topics_and_lag_are_told() {
     let world = World::new().await;
     world.minutes_of_trades(1).await;
@@ -130,7 +196,8 @@ fn errors_name_what_is_wrong_and_exit_with_2() {
 
 #[test]
 fn completions_and_manual_know_every_command() {
-    let commands = ["demo", "ui", "chart", "peek", "topics", "lag", "schema", "verify", "rebuild", "doctor"];
+    let commands =
+        ["demo", "ui", "status", "chart", "peek", "topics", "lag", "schema", "verify", "rebuild", "doctor"];
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&candlectl(&["completions", shell]).output().unwrap().stdout);
         assert!(commands.iter().all(|command| script.contains(command)), "{shell}");

@@ -6,9 +6,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use candles_core::avro::{TRADE_SCHEMA_JSON, TradeEncoder};
-use candles_core::builder::Builder;
+use candles_core::builder::{Builder, Closed};
 use candles_core::checkpoint::Settings;
-use candles_core::mark::Mark;
+use candles_core::mark::{Mark, ProducerId, Signed};
 use candles_core::symbol::Symbol;
 use candles_core::trade::Trade;
 use candles_testbed::doubles::influxdb::{self, Influxdb};
@@ -25,6 +25,23 @@ pub const TOPIC: &str = "trades";
 pub const SYMBOL: &str = "tBTCUSD";
 /// 2026-11-23, a whole minute.
 pub const START_MS: i64 = 1_795_392_000_000;
+
+/// A record of the log.
+enum Entry {
+    Trade(Trade),
+    Mark(Signed),
+}
+
+/// One every ten seconds.
+fn trade(n: i64) -> Trade {
+    Trade {
+        id: n,
+        time_ms: START_MS + n * 10_000,
+        price: 100.0 + (n % 7) as f64,
+        amount: if n % 2 == 0 { 0.1 } else { -0.2 },
+        received_us: 0,
+    }
+}
 
 /// Stand-ins.
 pub struct World {
@@ -79,33 +96,57 @@ impl World {
     /// A trade every ten seconds for so many minutes, after the mark that says where coverage starts: the log, and
     /// what a consumer that has finished it would have stored and committed.
     pub async fn minutes_of_trades(&self, minutes: i64) {
+        let trades = (0..=minutes * 6).map(|n| Entry::Trade(trade(n)));
+        self.log(std::iter::once(Entry::Mark(Mark::From(START_MS).into())).chain(trades)).await;
+    }
+
+    /// Four minutes, which one producer saw all of. Another one began in between, ahead of what the log covered then.
+    pub async fn signed_marks_of_two_producers(&self) {
+        let signed = |producer: u32, mark| {
+            Entry::Mark(Signed { mark, producer: Some(ProducerId::new(producer)), since_ms: None })
+        };
+        let trades = |range: std::ops::RangeInclusive<i64>| range.map(|n| Entry::Trade(trade(n)));
+        let entries = std::iter::once(signed(0xa, Mark::From(START_MS)))
+            .chain(trades(0..=6))
+            .chain([signed(0xb, Mark::From(START_MS + 90_000))])
+            .chain(trades(7..=10))
+            .chain([signed(0xa, Mark::Until(START_MS + 100_000))])
+            .chain(trades(11..=24));
+        self.log(entries).await;
+    }
+
+    async fn log(&self, entries: impl IntoIterator<Item = Entry>) {
         let settings = Settings { intervals: vec!["1m".parse().unwrap()], lateness_ms: 0 };
         let (mut builder, mut lines) = (Builder::new(settings, 0), Vec::new());
         let symbol = Symbol::new(SYMBOL).unwrap();
         let config = candles_core::config::CandlePoints::default();
         let writer = CandleLines::new(&config);
-        self.mark(SYMBOL, Mark::From(START_MS));
-        builder.mark(0, SYMBOL, Mark::From(START_MS), |_| {});
-        for n in 0..=minutes * 6 {
-            let trade = Trade {
-                id: n,
-                time_ms: START_MS + n * 10_000,
-                price: 100.0 + (n % 7) as f64,
-                amount: if n % 2 == 0 { 0.1 } else { -0.2 },
-                received_us: 0,
-            };
-            self.trade(&trade);
-            builder.trade(n + 1, "bitfinex", SYMBOL, &trade, |closed| {
+        let mut head = 0;
+        for entry in entries {
+            let closed = |closed: Closed<'_>| {
                 let values = closed.candle.values();
-                writer.write_final(&symbol, closed.interval, closed.start_ms, &values, &mut lines);
-            });
+                let (interval, start_ms) = (closed.interval, closed.start_ms);
+                if closed.complete {
+                    writer.write_final(&symbol, interval, start_ms, &values, &mut lines);
+                }
+            };
+            match entry {
+                Entry::Trade(trade) => {
+                    self.trade(&trade);
+                    builder.trade(head, "bitfinex", SYMBOL, &trade, closed);
+                }
+                Entry::Mark(mark) => {
+                    self.mark(SYMBOL, mark);
+                    builder.mark(head, SYMBOL, mark, closed);
+                }
+            }
+            head += 1;
         }
         builder.live(|live| {
             let values = live.candle.values();
             writer.write_live(&symbol, live.interval, live.start_ms, &values, live.state, &mut lines);
         });
         self.write(&String::from_utf8(lines).unwrap()).await;
-        let head = minutes * 6 + 2;
         self.commit(head, &builder.checkpoint(head).encode());
     }
 
@@ -115,9 +156,11 @@ impl World {
         self.record(SYMBOL.as_bytes(), Some(&value), &[]);
     }
 
-    fn mark(&self, symbol: &str, mark: Mark) {
-        let (name, value) = mark.header();
-        self.record(symbol.as_bytes(), None, &[(name, &value)]);
+    fn mark(&self, symbol: &str, mark: Signed) {
+        let headers: Vec<(&str, String)> = mark.headers().collect();
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.record(symbol.as_bytes(), None, &headers);
     }
 
     /// Any record, in partition 0.

@@ -3,6 +3,7 @@
 //! `UPDATE=1 make charts-test` rewrites golden files and documents.
 
 mod chart;
+mod dashboards;
 mod documents;
 mod every;
 mod kind;

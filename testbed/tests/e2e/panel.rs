@@ -1,5 +1,8 @@
 //! The original system's Grafana panel on our raw points: the queries of `examples/`, as they stand there.
 
+mod dashboards;
+mod grafana;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
