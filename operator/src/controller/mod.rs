@@ -9,7 +9,7 @@ mod records;
 mod run;
 pub mod strimzi;
 mod topics;
-mod watches;
+pub mod watches;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

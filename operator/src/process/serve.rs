@@ -167,7 +167,7 @@ async fn beat(health: Arc<Health>, held: Leadership, pulse: Arc<Pulse>, metrics:
 }
 
 /// Of this process alone: a restarted one must not take the lease of the one before for its own.
-fn identity() -> String {
+pub(super) fn identity() -> String {
     let host = candles_workers::kafka::unique_client_id("operator");
     format!("{host}-{:08x}", rand::random::<u32>())
 }
