@@ -59,6 +59,10 @@ pub struct Arguments {
     /// Connects to no cluster that --kafka-clusters does not list.
     #[arg(long, requires = "kafka_clusters", env = "KAFKA_LISTED_ONLY")]
     pub kafka_listed_only: bool,
+    /// Secret that the operator may read, to say which one or which key a pipeline lacks. May be repeated, or separated
+    /// by commas. Needs the right of `operator rbac --read-secret`; none is read by default.
+    #[arg(long = "read-secret", value_name = "NAME", env = "READ_SECRETS", value_delimiter = ',')]
+    pub read_secrets: Vec<String>,
     /// Name of the Lease with which one of several operators is chosen.
     #[arg(long, value_name = "NAME", env = "LEASE_NAME", default_value = "candles-operator")]
     pub lease_name: String,

@@ -86,10 +86,11 @@ fn roles(objects: &[Value]) -> Vec<Value> {
 
 #[test]
 fn roles_are_those_that_the_operator_prints() {
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 5] = [
         ("", &["--namespace=ops"]),
         ("watchNamespaces: [b, a]", &["--namespace=a", "--namespace=b"]),
         ("watchAllNamespaces: true", &["--cluster"]),
+        ("readSecrets: [b, a]", &["--namespace=ops", "--read-secret=b", "--read-secret=a"]),
         ("leaderElection: {leaseName: chosen}", &["--namespace=ops", "--lease-name=chosen"]),
     ];
     for (values, args) in cases {
@@ -192,6 +193,7 @@ fn images_and_pull_secrets_reach_the_workers() {
         "--lease-namespace=ops".to_owned(),
         "--log-format=text".to_owned(),
         "--kafka-listed-only".to_owned(),
+        "--read-secret=influxdb,kafka-login".to_owned(),
     ] {
         assert!(args.contains(&expected), "{expected} in {args:?}");
     }
