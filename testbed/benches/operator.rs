@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 const NAMESPACE: &str = "bench";
 /// Of an operator that has no competitor; and of one that has.
 const USERS: [&str; 2] = ["bench-operator-a", "bench-operator-b"];
+/// Nothing is on its way any more when nothing was written for this long.
+const QUIET: Duration = Duration::from_secs(20);
 /// Pipelines made one after the other, of which first writes are timed.
 const PROBES: usize = 50;
 const DEFINITION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/candlepipelines.candles.dev.yaml");
@@ -149,6 +151,15 @@ impl Bench {
     }
 
     async fn steady(&self, operator: &Worker, size: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let quiet = async || {
+            let log = self.kubernetes.audit_log();
+            tokio::time::sleep(QUIET).await;
+            writes(&log, USERS[0]) == 0
+        };
+        until("nothing is written any more", quiet).await;
+        let settled = begun.elapsed().saturating_sub(QUIET);
+        println!("operator {size} pipelines: settled {:.0} s after the last probe", settled.as_secs_f64());
         let seconds = std::env::var("BENCH_STEADY_S").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
         let log = self.kubernetes.audit_log();
         tokio::time::sleep(Duration::from_secs(seconds)).await;

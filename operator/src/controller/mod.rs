@@ -7,9 +7,10 @@ pub mod objects;
 pub mod pass;
 mod records;
 mod run;
+mod secrets;
 pub mod strimzi;
 mod topics;
-mod watches;
+pub mod watches;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,7 @@ use std::{
 
 use jiff::Timestamp;
 use kube::{
-    Client, Resource as _, ResourceExt as _,
+    Client, ResourceExt as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
@@ -58,6 +59,8 @@ pub struct Shared<K> {
     pub metrics: Arc<Metrics>,
     /// Asked before each change of a topic; the client asks by itself.
     pub may_write: MayWrite,
+    /// Names of Secrets that may be read; none unless the user says so.
+    pub readable_secrets: BTreeSet<String>,
     events: Mutex<Events>,
     state: Mutex<State>,
 }
@@ -81,6 +84,8 @@ struct State {
     subjects: BTreeMap<Key, Subject>,
     /// When the deletion of a pipeline was first seen.
     deleting: BTreeMap<Key, Instant>,
+    /// Generations that could not be read, as was told.
+    unreadable: BTreeMap<Key, i64>,
     /// Pipelines to be looked at because of another one.
     waiting: BTreeSet<Key>,
 }
@@ -122,6 +127,7 @@ impl<K: TopicAdmin> Shared<K> {
             strimzi: Arc::default(),
             metrics,
             may_write,
+            readable_secrets: BTreeSet::new(),
             events: Mutex::new(events),
             state: Mutex::default(),
         }
@@ -145,6 +151,7 @@ impl<K: TopicAdmin> Shared<K> {
         state.waiting.extend(others);
         state.subjects.retain(|key, _| exists.contains(key));
         state.deleting.retain(|key, _| exists.contains(key));
+        state.unreadable.retain(|key, _| exists.contains(key));
     }
 
     /// Pipelines that another one's change concerns; each is named once.
@@ -169,6 +176,7 @@ impl<K: TopicAdmin> Shared<K> {
         state.waiting.extend(others);
         state.subjects.remove(key);
         state.deleting.remove(key);
+        state.unreadable.remove(key);
         drop(state);
         self.metrics.forget(&labels(key), &SHOWN.map(ConditionType::as_str));
     }
@@ -221,8 +229,16 @@ impl<K: TopicAdmin> Shared<K> {
         seen.max(asked.and_then(|asked| Duration::try_from(asked).ok()).unwrap_or_default())
     }
 
+    /// Whether it is news that this generation of a resource cannot be read.
+    fn is_news_unreadable(&self, key: &Key, generation: i64) -> bool {
+        self.lock().unreadable.insert(key.clone(), generation) != Some(generation)
+    }
+
     /// Publishes an event; one that cannot be published is lost, as the status says the same.
-    async fn tell(&self, pipeline: &CandlePipeline, event: &Event) {
+    async fn tell<R>(&self, pipeline: &R, event: &Event)
+    where
+        R: kube::Resource<DynamicType = ()>,
+    {
         let reference = pipeline.object_ref(&());
         let recorder = self.events.lock().unwrap_or_else(PoisonError::into_inner).next();
         let published = tokio::time::timeout(crate::limits::WRITE, recorder.publish(event, &reference)).await;

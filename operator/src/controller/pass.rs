@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     ResourceExt as _,
+    api::PartialObjectMetaExt as _,
     core::DeserializeGuard,
     runtime::events::{Event, EventType},
 };
@@ -22,13 +23,15 @@ use super::{
     children::Children,
     objects::{ApiError, FINALIZER},
     records::{self, StatusNotary},
+    secrets,
     topics::{self, News, Outcome},
+    watches,
 };
 use crate::{
     api::{CandlePipeline, CandlePipelineStatus, DeletionPolicy, Management},
     kafka::{Address, TopicAdmin},
     limits::{PROGRESS, REFUSED, RESYNC, SETTLE},
-    observed::{Observed, Obstacle, TopicFacts},
+    observed::{Observed, Obstacle, SecretFacts, TopicFacts},
     status::status,
     topic::{Decision, Wanted, claims::Key},
     validate::{ValidPipeline, validate},
@@ -73,7 +76,23 @@ pub async fn pass<K: TopicAdmin>(shared: &Arc<Shared<K>>, key: &Key) -> Result<O
         }
         Some(DeserializeGuard(Err(invalid))) => {
             shared.metrics.unreadable.inc();
-            tracing::warn!(pipeline = %key, error = invalid.error, "resource cannot be read; what runs is left alone");
+            // Its status cannot be written: what the operator has noted in it would be lost. An event says it, once.
+            if shared.is_news_unreadable(key, invalid.metadata.generation.unwrap_or_default()) {
+                tracing::warn!(pipeline = %key, error = invalid.error, "resource cannot be read; what runs is left alone");
+                let note = format!(
+                    "cannot be read, so what runs is left as it is; correct the spec: {}",
+                    invalid.error
+                );
+                let event = Event {
+                    type_: EventType::Warning,
+                    reason: "InvalidSpec".to_owned(),
+                    note: Some(truncated(&note)),
+                    action: "Read".to_owned(),
+                    secondary: None,
+                };
+                let slim: watches::Slim = invalid.metadata.into_response_partial();
+                shared.tell(&slim, &event).await;
+            }
             return Ok(Some(RESYNC));
         }
         Some(DeserializeGuard(Ok(pipeline))) => pipeline,
@@ -107,7 +126,8 @@ impl<K: TopicAdmin> Pass<'_, K> {
         self.finalizer().await?;
         // Both at once: a look may end at any moment.
         let (has_looked, lag) = shared.lag(key);
-        let mut observed = Observed { lag, ..Observed::default() };
+        let secrets = secrets::look(&shared.objects, valid, &shared.readable_secrets).await?;
+        let mut observed = Observed { lag, secrets, ..Observed::default() };
         children.refuse_foreign(&mut observed.obstacles);
         children.apply_first(&shared.objects, &mut observed.obstacles).await?;
         let mut notary = StatusNotary::new(shared, key, pipeline);
@@ -139,7 +159,9 @@ impl<K: TopicAdmin> Pass<'_, K> {
             SETTLE
         } else if is_refused(&topic) || is_refused(&dead_letters) {
             REFUSED
-        } else if next.conditions.iter().all(|condition| condition.type_ != "Reconciling") {
+        } else if matches!(observed.secrets, SecretFacts::Found | SecretFacts::NotRead)
+            && next.conditions.iter().all(|condition| condition.type_ != "Reconciling")
+        {
             RESYNC
         } else {
             PROGRESS

@@ -59,6 +59,10 @@ pub struct Arguments {
     /// Connects to no cluster that --kafka-clusters does not list.
     #[arg(long, requires = "kafka_clusters", env = "KAFKA_LISTED_ONLY")]
     pub kafka_listed_only: bool,
+    /// Secret that the operator may read, to say which one or which key a pipeline lacks. May be repeated, or separated
+    /// by commas. Needs the right of `operator rbac --read-secret`; none is read by default.
+    #[arg(long = "read-secret", value_name = "NAME", env = "READ_SECRETS", value_delimiter = ',')]
+    pub read_secrets: Vec<String>,
     /// Name of the Lease with which one of several operators is chosen.
     #[arg(long, value_name = "NAME", env = "LEASE_NAME", default_value = "candles-operator")]
     pub lease_name: String,
@@ -87,19 +91,7 @@ pub enum PullPolicy {
 impl Arguments {
     /// What is watched. `own` is the operator's own namespace.
     pub fn scope(&self, own: &str) -> Scope {
-        let mut namespaces: Vec<String> = self
-            .namespaces
-            .iter()
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .collect();
-        namespaces.sort();
-        namespaces.dedup();
-        match (self.all_namespaces, namespaces.is_empty()) {
-            (true, _) => Scope::All,
-            (false, true) => Scope::Namespaces(vec![own.to_owned()]),
-            (false, false) => Scope::Namespaces(namespaces),
-        }
+        scope(self.all_namespaces, &self.namespaces, own)
     }
 
     /// What children are made with.
@@ -121,5 +113,18 @@ impl Arguments {
     /// How the operator logs in to brokers.
     pub fn credentials(&self) -> Credentials {
         Credentials { file: self.kafka_clusters.clone(), listed_only: self.kafka_listed_only }
+    }
+}
+
+/// All namespaces, or those that are named, or the operator's own.
+pub fn scope(all: bool, named: &[String], own: &str) -> Scope {
+    let mut namespaces: Vec<String> =
+        named.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    match (all, namespaces.is_empty()) {
+        (true, _) => Scope::All,
+        (false, true) => Scope::Namespaces(vec![own.to_owned()]),
+        (false, false) => Scope::Namespaces(namespaces),
     }
 }

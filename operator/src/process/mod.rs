@@ -3,6 +3,7 @@
 pub mod arguments;
 mod crd;
 pub mod rbac;
+pub mod release;
 mod serve;
 
 pub use self::serve::main;

@@ -1,6 +1,6 @@
 //! What the operator must be allowed to do: the scope in, a manifest out. Each rule says why.
 //!
-//! Nothing on Secrets, pods, nodes, roles or definitions, and no wildcard. What is granted is what is used.
+//! Nothing on Secrets but those that the user names, nothing on pods, nodes, roles or definitions, and no wildcard. What is granted is what is used.
 //! (`what_is_granted_is_what_is_used`)
 
 use clap::Args;
@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Name of the operator's service account, and of all that is made.
     #[arg(long, value_name = "NAME", default_value = "candles-operator")]
     pub name: String,
+    /// Secret that the operator may read; as in `operator run`. May be repeated.
+    #[arg(long = "read-secret", value_name = "NAME", value_delimiter = ',')]
+    pub read_secrets: Vec<String>,
     /// Name of the Lease; as in `operator run`.
     #[arg(long, value_name = "NAME", default_value = "candles-operator")]
     pub lease_name: String,
@@ -69,14 +72,20 @@ pub const LEASE_RULES: [Rule; 2] = [
     rule("coordination.k8s.io", "leases", &["get", "patch"]),
 ];
 
+/// In the namespaces of pipelines, for the Secrets that the user names.
+pub const SECRET_RULE: Rule = rule("", "secrets", &["get"]);
+
 /// The manifest, as YAML documents.
 pub fn manifest(arguments: &Arguments) -> anyhow::Result<String> {
     let name = &arguments.name;
     let first = arguments.namespaces.first();
     let own = arguments.operator_namespace.as_ref().or(first).map_or("default", String::as_str);
-    let rules: Vec<Value> = RULES.iter().map(|rule| to_json(rule, None)).collect();
+    let mut rules: Vec<Value> = RULES.iter().map(|rule| to_json(rule, &[])).collect();
+    if !arguments.read_secrets.is_empty() {
+        rules.push(to_json(&SECRET_RULE, &arguments.read_secrets));
+    }
     let [create, keep] = &LEASE_RULES;
-    let lease_rules = vec![to_json(create, None), to_json(keep, Some(&arguments.lease_name))];
+    let lease_rules = vec![to_json(create, &[]), to_json(keep, std::slice::from_ref(&arguments.lease_name))];
     let mut objects = vec![json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": own},
     })];
@@ -115,10 +124,10 @@ fn role(
     ]
 }
 
-fn to_json(rule: &Rule, name: Option<&str>) -> Value {
+fn to_json(rule: &Rule, names: &[String]) -> Value {
     let mut value = json!({"apiGroups": [rule.group], "resources": [rule.resource], "verbs": rule.verbs});
-    if let Some(name) = name {
-        value["resourceNames"] = json!([name]);
+    if !names.is_empty() {
+        value["resourceNames"] = json!(names);
     }
     value
 }
@@ -133,6 +142,7 @@ mod tests {
             cluster,
             operator_namespace: Some("ops".to_owned()),
             name: "candles-operator".to_owned(),
+            read_secrets: Vec::new(),
             lease_name: "candles-operator".to_owned(),
         }
     }
@@ -148,6 +158,15 @@ mod tests {
                 assert!(!text.contains(word), "{word} in:\n{text}");
             }
         }
+    }
+
+    #[test]
+    fn secrets_are_read_by_name_and_only_where_asked_for() {
+        let mut arguments = arguments(&["a"], false);
+        arguments.read_secrets = vec!["influxdb".to_owned(), "kafka".to_owned()];
+        let text = manifest(&arguments).unwrap();
+        let granted = "  resourceNames:\n  - influxdb\n  - kafka\n";
+        assert_eq!((text.matches("secrets").count(), text.matches(granted).count()), (1, 1), "{text}");
     }
 
     #[test]

@@ -105,14 +105,17 @@ async fn serve(arguments: &Arguments, stop: CancellationToken) -> anyhow::Result
     let candidate = tokio::spawn(candidate.run(resign.clone()));
     let beats = tokio::spawn(beat(Arc::clone(&health), held.clone(), pulse, Arc::clone(&metrics)));
 
-    let shared = Arc::new(Shared::new(
+    let mut shared = Shared::new(
         client.clone(),
         Arc::new(Clusters::new(arguments.credentials())),
         arguments.settings(),
         metrics,
         may_write,
         std::env::var("POD_NAME").ok(),
-    ));
+    );
+    let secrets = arguments.read_secrets.iter().map(|name| name.trim().to_owned());
+    shared.readable_secrets = secrets.filter(|name| !name.is_empty()).collect();
+    let shared = Arc::new(shared);
     tokio::select! {
         () = crd::wait(&client, &health) => lead(&shared, &client, &scope, held, &stop).await,
         () = stop.cancelled() => {}
@@ -167,7 +170,7 @@ async fn beat(health: Arc<Health>, held: Leadership, pulse: Arc<Pulse>, metrics:
 }
 
 /// Of this process alone: a restarted one must not take the lease of the one before for its own.
-fn identity() -> String {
+pub(super) fn identity() -> String {
     let host = candles_workers::kafka::unique_client_id("operator");
     format!("{host}-{:08x}", rand::random::<u32>())
 }

@@ -56,6 +56,10 @@ impl ApiServer {
             .map(|(_, object)| object)
     }
 
+    pub fn events(&self) -> impl Iterator<Item = &Value> {
+        self.objects.iter().filter(|((resource, _), _)| resource == "events").map(|(_, object)| object)
+    }
+
     pub fn status_of(&self, name: &str) -> Value {
         self.get("candlepipelines", name).map(|pipeline| pipeline["status"].clone()).unwrap_or_default()
     }

@@ -186,3 +186,75 @@ fn what_is_not_wanted_any_more_goes() {
         assert_eq!(world.end_state()["objects"].as_object().unwrap().len(), with - 1);
     });
 }
+
+#[test]
+fn secrets_are_read_only_where_the_user_says_so_and_what_lacks_is_named() {
+    run(async {
+        let world = World::new();
+        let mut operator = Operator::start(&world);
+        world.user_applies("demo", spec(json!({})));
+        settle(&world, &mut operator, "demo").await;
+        let asked =
+            |world: &World| world.lock().calls.iter().filter(|call| call.resource == "secrets").count();
+        assert_eq!(asked(&world), 0);
+        assert_eq!(world.lock().api.condition("demo", "SecretsResolved"), "-/-");
+        world.lock().readable_secrets.insert("influxdb".to_owned());
+        let operator = Operator::start(&world);
+        let secret = |data: serde_json::Value| json!({"apiVersion": "v1", "kind": "Secret", "data": data, "metadata": {}});
+        let place = ("secrets".to_owned(), "influxdb".to_owned());
+        for (data, expected) in [
+            (None, "False/Missing"),
+            (Some(json!({"other": "eA=="})), "False/KeyMissing"),
+            (Some(json!({"token": "c2VjcmV0"})), "True/Found"),
+        ] {
+            let is_found = expected.ends_with("Found");
+            if let Some(data) = data {
+                world.lock().api.insert(&place, secret(data));
+            }
+            let again = operator.pass("demo").await.unwrap();
+            assert_eq!(world.lock().api.condition("demo", "SecretsResolved"), expected);
+            let ready = if is_found { "True/Ready" } else { "False/SecretsMissing" };
+            assert_eq!(world.lock().api.condition("demo", "Ready"), ready);
+            assert_eq!(again.unwrap() > candles_operator::limits::PROGRESS, is_found, "it looks again soon");
+            assert!(
+                world.lock().api.get("deployments", "demo-consumer").is_some(),
+                "what runs is left alone"
+            );
+        }
+        let all = world.end_state().to_string();
+        assert_eq!(all.matches("c2VjcmV0").count(), 1, "its content is nowhere but in the Secret");
+        world.lock().readable_secrets.insert("another".to_owned());
+        let before = world.writes();
+        operator.pass("demo").await.unwrap();
+        assert_eq!(world.writes(), before);
+    });
+}
+
+#[test]
+fn a_resource_that_cannot_be_read_is_told_once_by_an_event() {
+    run(async {
+        let world = World::new();
+        let operator = Operator::start(&world);
+        world.user_applies("broken", json!({"exchange": "not a map"}));
+        for _ in 0..3 {
+            operator.pass("broken").await.unwrap();
+        }
+        assert_eq!(world.writes(), 1, "{:#?}", world.lock().calls);
+        let event = {
+            let state = world.lock();
+            let call = state.calls.iter().find(|call| call.writes).cloned().unwrap();
+            assert_eq!((call.verb, call.resource.as_str()), ("create", "events"));
+            state.api.events().next().cloned().unwrap()
+        };
+        assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("InvalidSpec")), "{event}");
+        assert_eq!(
+            (&event["regarding"]["kind"], &event["regarding"]["name"]),
+            (&json!("CandlePipeline"), &json!("broken"))
+        );
+        assert!(event["note"].as_str().unwrap().contains("not a map"), "{event}");
+        // Corrected, and broken again: that is news.
+        world.user_applies("broken", json!({"exchange": 7}));
+        operator.pass("broken").await.unwrap();
+        assert_eq!(world.writes(), 2);
+    });
+}

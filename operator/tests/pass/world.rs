@@ -1,7 +1,7 @@
 //! One world for one test: an API server, brokers, and an operator that can die and come again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -69,6 +69,8 @@ pub struct State {
     pub calls: Vec<Call>,
     pub planned: Option<Planned>,
     pub last_error: String,
+    /// What the operator is told to read.
+    pub readable_secrets: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -163,6 +165,8 @@ impl Operator {
             Arc::new(|| true),
             None,
         );
+        let mut shared = shared;
+        shared.readable_secrets = world.lock().readable_secrets.clone();
         let operator = Self { shared: Arc::new(shared), client, world: Arc::clone(world) };
         operator.watch();
         operator

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use candles_operator::process::release;
 use candles_testbed::servers::worker;
 use serde_json::{Map, Value, json};
 
@@ -20,7 +21,11 @@ fn all() -> String {
 }
 
 fn arguments(objects: &Objects, name: &str) -> Vec<String> {
-    let args = &objects.get("Deployment", name)["spec"]["template"]["spec"]["containers"][0]["args"];
+    arguments_of(objects.get("Deployment", name))
+}
+
+fn arguments_of(workload: &Value) -> Vec<String> {
+    let args = &workload["spec"]["template"]["spec"]["containers"][0]["args"];
     args.as_array().unwrap().iter().map(|arg| arg.as_str().unwrap().to_owned()).collect()
 }
 
@@ -56,11 +61,16 @@ fn numbers_alike(value: &Value) -> Value {
     }
 }
 
-/// Roles and bindings, in order, without labels and annotations.
+/// Made for a moment, when the release goes.
+fn is_hook(object: &Value) -> bool {
+    !object["metadata"]["annotations"]["helm.sh/hook"].is_null()
+}
+
+/// Roles and bindings of the operator, in order, without labels and annotations.
 fn roles(objects: &[Value]) -> Vec<Value> {
     let mut found: Vec<Value> = objects
         .iter()
-        .filter(|object| object["kind"].as_str().unwrap().contains("Role"))
+        .filter(|object| object["kind"].as_str().unwrap().contains("Role") && !is_hook(object))
         .map(|object| {
             let mut object = object.clone();
             let metadata = object["metadata"].as_object_mut().unwrap();
@@ -76,10 +86,11 @@ fn roles(objects: &[Value]) -> Vec<Value> {
 
 #[test]
 fn roles_are_those_that_the_operator_prints() {
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 5] = [
         ("", &["--namespace=ops"]),
         ("watchNamespaces: [b, a]", &["--namespace=a", "--namespace=b"]),
         ("watchAllNamespaces: true", &["--cluster"]),
+        ("readSecrets: [b, a]", &["--namespace=ops", "--read-secret=b", "--read-secret=a"]),
         ("leaderElection: {leaseName: chosen}", &["--namespace=ops", "--lease-name=chosen"]),
     ];
     for (values, args) in cases {
@@ -95,21 +106,76 @@ fn roles_are_those_that_the_operator_prints() {
     assert_eq!(roles(&objects("candles", "rbac: {create: false}").0), Vec::<Value>::new());
 }
 
+/// The Job of `helm uninstall` may do what it does, in the namespaces that the operator watched, and nothing else.
+#[test]
+fn the_job_that_releases_pipelines_has_the_rights_that_it_needs() {
+    let cases: [(&str, &[&str]); 3] =
+        [("", &["ops"]), ("watchNamespaces: [b, a]", &["a", "b"]), ("watchAllNamespaces: true", &[])];
+    for (values, namespaces) in cases {
+        let rendered = objects("candles", values);
+        let hooks: Vec<&Value> = rendered
+            .0
+            .iter()
+            .filter(|object| object["metadata"]["annotations"]["helm.sh/hook"] == "post-delete")
+            .collect();
+        let mut found: Vec<(Option<&str>, Value)> = hooks
+            .iter()
+            .filter(|hook| hook["rules"].is_array())
+            .map(|hook| (hook["metadata"]["namespace"].as_str(), hook["rules"].clone()))
+            .collect();
+        let lease = rendered.get("Role", "candles-operator-lease")["rules"].clone();
+        let [rule] = release::RULES;
+        let own = json!([{"apiGroups": [rule.group], "resources": [rule.resource], "verbs": rule.verbs}]);
+        let mut expected: Vec<(Option<&str>, Value)> =
+            namespaces.iter().map(|namespace| (Some(*namespace), own.clone())).collect();
+        if namespaces.is_empty() {
+            expected.push((None, own));
+        }
+        expected.push((Some("ops"), lease));
+        for list in [&mut found, &mut expected] {
+            list.sort_by_key(|(namespace, rules)| (namespace.map(str::to_owned), rules.to_string()));
+        }
+        assert_eq!(found, expected, "{values}");
+        let job = hooks.iter().find(|hook| hook["kind"] == "Job").unwrap();
+        let account = &job["spec"]["template"]["spec"]["serviceAccountName"];
+        for binding in hooks.iter().filter(|hook| hook["subjects"].is_array()) {
+            assert_eq!(&binding["subjects"][0]["name"], account);
+            let (role, namespace) = (&binding["roleRef"], &binding["metadata"]["namespace"]);
+            assert!(hooks.iter().any(|hook| hook["kind"] == role["kind"]
+                && hook["metadata"]["name"] == role["name"]
+                && hook["metadata"]["namespace"] == *namespace));
+        }
+        // It competes for the operator's own lease, so that it begins after the operator has ended.
+        let lease = |workload: &Value| {
+            let args = arguments_of(workload);
+            args.into_iter().filter(|arg| arg.starts_with("--lease")).collect::<Vec<_>>()
+        };
+        assert_eq!(lease(job), lease(rendered.get("Deployment", "candles-operator")));
+        assert_eq!(lease(job).len(), 2);
+    }
+    for values in ["releaseOnUninstall: false", "rbac: {create: false}", "serviceAccount: {create: false}"] {
+        let rendered = objects("candles", values);
+        let left = rendered.0.iter().filter(|object| is_hook(object) && object["kind"] != "Pod").count();
+        assert_eq!(left, 0, "{values}");
+    }
+}
+
 #[test]
 fn the_operator_understands_its_arguments() {
     for (case, values) in cases("candles") {
         let rendered = objects("candles", &values);
-        let deployment = rendered.of_kind("Deployment").next().unwrap();
-        let args = arguments(&rendered, deployment["metadata"]["name"].as_str().unwrap());
         let parse = |args: &[String]| {
             // Help is printed once everything before it is understood.
             let program = worker::binary("operator").unwrap();
             Command::new(program).args(args).arg("--help").output().unwrap().status.success()
         };
-        assert!(parse(&args), "{case}: {args:?}");
-        let misspelt: Vec<String> =
-            args.iter().map(|arg| arg.replace("--lease-name", "--lease-nam")).collect();
-        assert!(!parse(&misspelt), "{case}");
+        for workload in rendered.of_kind("Deployment").chain(rendered.of_kind("Job")) {
+            let args = arguments_of(workload);
+            assert!(parse(&args), "{case}: {args:?}");
+            let misspelt: Vec<String> =
+                args.iter().map(|arg| arg.replace("--lease-name", "--lease-nam")).collect();
+            assert!(!parse(&misspelt), "{case}");
+        }
     }
 }
 
@@ -127,6 +193,7 @@ fn images_and_pull_secrets_reach_the_workers() {
         "--lease-namespace=ops".to_owned(),
         "--log-format=text".to_owned(),
         "--kafka-listed-only".to_owned(),
+        "--read-secret=influxdb,kafka-login".to_owned(),
     ] {
         assert!(args.contains(&expected), "{expected} in {args:?}");
     }

@@ -79,7 +79,8 @@ async fn what_is_granted_is_what_is_used() {
     let world = World::alone("access").await;
     define_foreign_kinds(&world).await;
     let mut command = std::process::Command::new(worker::binary("operator").unwrap());
-    let printed = command.args(["rbac", "--namespace", &world.namespace]).output().unwrap();
+    let printed =
+        command.args(["rbac", "--read-secret=influxdb", "--namespace", &world.namespace]).output().unwrap();
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
     let manifest = String::from_utf8(printed.stdout).unwrap();
     let applied = world.try_kubectl(&["apply", "--server-side", "--filename=-"], &manifest).await;
@@ -99,7 +100,7 @@ async fn what_is_granted_is_what_is_used() {
         world.bed.kubernetes.service_account_kubeconfig(&world.namespace, account).await.unwrap();
     let user = format!("system:serviceaccount:{}:{account}", world.namespace);
     let log = world.bed.kubernetes.audit_log();
-    let operator = Operator::spawn(&world, "a", user.clone(), &kubeconfig, &[]);
+    let operator = Operator::spawn(&world, "a", user.clone(), &kubeconfig, &["--read-secret=influxdb"]);
     operator.wait_ready().await.unwrap();
     let all = json!({
         "topic": {"deletionPolicy": "Delete"},
@@ -108,6 +109,8 @@ async fn what_is_granted_is_what_is_used() {
     });
     let one = Pipeline::create(&world, "one", all).await;
     one.expect_ready().await;
+    // By name, and only that it is there: of another one nothing is asked.
+    one.expect("SecretsResolved", "True", "Found").await;
     let monitors = format!("/apis/monitoring.coreos.com/v1/namespaces/{}/podmonitors", world.namespace);
     eventually("pod monitors", 1, async || world.api.list(&monitors).await.unwrap().len()).await;
     one.edit(json!({

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use candles_operator::process::{rbac, release};
+use candles_testbed::servers::worker;
 use serde_json::{Value, json};
 
 use crate::operator::Operator;
@@ -286,6 +288,32 @@ async fn a_namespace_is_gone_within_a_minute_without_the_operator() {
     one.expect_ready().await;
     operator.kill().unwrap();
     world.kubectl(&["delete", "namespace", "life-orphan", "--timeout=60s"]).await;
+}
+
+/// What `helm uninstall` does in the end, with the rights that the chart gives it.
+#[tokio::test]
+async fn a_namespace_is_gone_within_a_minute_with_the_operator_gone_for_good() {
+    let world = World::shared("life-released").await;
+    let operator = Operator::start(&world, "a").await;
+    let one = Pipeline::create(&world, "one", json!({"topic": {"deletionPolicy": "Delete"}})).await;
+    one.expect_ready().await;
+    let kubeconfig = world.robot("release", &[&release::RULES[..], &rbac::LEASE_RULES].concat()).await;
+    let mut command = std::process::Command::new(worker::binary("operator").unwrap());
+    command.args(["release", "--namespace", &world.namespace, "--lease-namespace", &world.namespace]);
+    let log = std::fs::File::create(world.bed.run.path().join("release.log")).unwrap();
+    let mut releasing = command.env("KUBECONFIG", kubeconfig).stderr(log).spawn().unwrap();
+    // While an operator works, it would only hold the pipeline again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(releasing.try_wait().unwrap(), None, "it waits for the lease");
+    assert!(one.get().await["metadata"]["finalizers"].is_array());
+    operator.stop().await.unwrap();
+    eventually("the end of it", Some(Some(0)), async || {
+        releasing.try_wait().unwrap().map(|status| status.code())
+    })
+    .await;
+    assert!(one.get().await["metadata"]["finalizers"].is_null());
+    world.kubectl(&["delete", "namespace", "life-released", "--timeout=60s"]).await;
+    assert_eq!(one.partitions(&one.topic()).await, 3, "nobody was there to delete it");
 }
 
 /// What people write in one file, with everything in it.

@@ -1,10 +1,12 @@
 //! What the tests share: one control plane, one Kafka cluster, and for each test a namespace of its own.
 //! Tests that harm a server have it alone; all others run side by side.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use candles_operator::process::rbac::Rule;
 pub use candles_testbed::expect::{PATIENCE, eventually};
 use candles_testbed::servers::kafka::{Cluster, Options};
 use candles_testbed::servers::kubernetes::{Api, HandMadeNode};
@@ -140,6 +142,31 @@ impl World {
     /// The same in `candles.dev/v1alpha1`.
     pub fn candles(&self, rest: &str) -> String {
         format!("/apis/candles.dev/v1alpha1/namespaces/{}/{rest}", self.namespace)
+    }
+
+    /// A service account with these rights in the namespace, and no others; the kubeconfig of a pod of it.
+    pub async fn robot(&self, name: &str, rules: &[Rule]) -> PathBuf {
+        let rules: Vec<Value> = rules
+            .iter()
+            .map(|rule| json!({"apiGroups": [rule.group], "resources": [rule.resource], "verbs": rule.verbs}))
+            .collect();
+        let metadata = json!({"name": name});
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+        self.api.create(&self.core("serviceaccounts"), &account).await.unwrap();
+        let (group, version) = ("rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1");
+        let role = json!({"apiVersion": version, "kind": "Role", "metadata": metadata, "rules": rules});
+        let binding = json!({
+            "apiVersion": version, "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
+        });
+        for (kind, object) in [("roles", role), ("rolebindings", binding)] {
+            self.api
+                .create(&format!("/apis/{version}/namespaces/{}/{kind}", self.namespace), &object)
+                .await
+                .unwrap();
+        }
+        self.bed.kubernetes.service_account_kubeconfig(&self.namespace, name).await.unwrap()
     }
 
     /// kubectl in the namespace, which must succeed.
