@@ -3,7 +3,7 @@
 # (default: candles in the XDG cache home), CANDLES_RUN_DIR the one for logs and data of runs.
 .DEFAULT_GOAL := help
 .PHONY: help lint test e2e chaos chaos-planted demo bench instructions install-servers deny clean clean-servers
-.PHONY: charts-test images kind-load kind-up kind-down
+.PHONY: charts-test scan images kind-load kind-up kind-down
 
 CARGO ?= cargo
 E2E = --test servers --test e2e --test operator --test operator_topics --test charts
@@ -68,6 +68,13 @@ instructions: ## Instructions per trade of the hot paths, counted by callgrind
 charts-test: binaries ## The charts as helm renders them, against schemas and the operator (UPDATE=1 rewrites golden files)
 	$(TESTBED) install helm kubernetes-schemas kafka
 	$(CARGO) test --locked --package candles-testbed --test charts
+
+# Each line that `install` prints ends with the entry in the cache.
+SCANNERS = $(TESTBED) install helm checkov kube-score | sed -n \
+    -e 's|^helm [^:]*: \(.*\)|HELM=\1/bin/helm|p' -e 's|^checkov [^:]*: \(.*\)|CHECKOV=\1/venv/bin/checkov|p' \
+    -e 's|^kube-score [^:]*: \(.*\)|KUBE_SCORE=\1/bin/kube-score|p'
+scan: ## checkov and kube-score over what the charts render by default: no finding, or its reason in the chart
+	@found=$$($(SCANNERS)) && env $$found charts/scan
 
 images: ## Images of operator, workers and candlectl (ENGINE, TAG, PREFIX, PREBUILT, BASE_IMAGE: see images/build)
 	@images/build

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::charts::{HELM, SCHEMAS};
+use super::charts::{CHECKOV, HELM, KUBE_SCORE, SCHEMAS};
 use super::error::{Error, Result};
 use super::install::{Build, Tool};
 
@@ -120,9 +120,22 @@ pub const DATAFUSION: Artefact = Artefact {
     revision: "1",
 };
 
-/// Everything that `testbed install` knows.
+/// Everything that tests need: what `testbed install` without names installs.
 pub const ALL: &[&Artefact] =
     &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB, &KUBERNETES, &DATAFUSION, &HELM, &SCHEMAS];
+
+/// What `testbed install` installs only when it is named.
+const NAMED: &[&Artefact] = &[&CHECKOV, &KUBE_SCORE];
+
+/// Everything that `testbed install` knows.
+pub fn everything() -> impl Iterator<Item = &'static Artefact> {
+    ALL.iter().chain(NAMED).copied()
+}
+
+/// Names of [`everything`].
+pub fn names() -> impl Iterator<Item = &'static str> {
+    everything().map(|artefact| artefact.name)
+}
 
 /// Runs one goal of Maven's dependency plugin, with checksums enforced.
 fn maven(build: &Build<'_>, step: &str, goal: &str, folder: &str, options: &[&str]) -> Result<()> {
