@@ -1,5 +1,5 @@
 //! What is built or fetched, from which committed wrapper files (`testbed/artifacts/<name>/`), by which steps.
-//! A new one is a constant here, its wrapper files, and a line in [`ALL`]. Nothing is started here.
+//! A new one is a constant here, its wrapper files, and a line in [`ALL`] or `NAMED`. Nothing is started here.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,6 +7,7 @@ use std::process::Command;
 use super::charts::{CHECKOV, HELM, KUBE_SCORE, SCHEMAS};
 use super::error::{Error, Result};
 use super::install::{Build, Tool};
+use super::node::{COREDNS, NODE};
 
 /// Something that `testbed install` puts into the cache.
 pub struct Artefact {
@@ -125,7 +126,7 @@ pub const ALL: &[&Artefact] =
     &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB, &KUBERNETES, &DATAFUSION, &HELM, &SCHEMAS];
 
 /// What `testbed install` installs only when it is named.
-const NAMED: &[&Artefact] = &[&CHECKOV, &KUBE_SCORE];
+const NAMED: &[&Artefact] = &[&NODE, &COREDNS, &CHECKOV, &KUBE_SCORE];
 
 /// Everything that `testbed install` knows.
 pub fn everything() -> impl Iterator<Item = &'static Artefact> {
@@ -168,7 +169,7 @@ fn kubernetes(build: &Build<'_>) -> Result<()> {
 }
 
 /// The version that the API server reports, and no debug information: a tenth of the compiler's work.
-const KUBERNETES_FLAGS: [&str; 4] = [
+pub(crate) const KUBERNETES_FLAGS: [&str; 4] = [
     "-gcflags",
     "all=-dwarf=false",
     "-ldflags",
