@@ -3,7 +3,7 @@
 # (default: candles in the XDG cache home), CANDLES_RUN_DIR the one for logs and data of runs.
 .DEFAULT_GOAL := help
 .PHONY: help lint test e2e chaos chaos-planted demo bench instructions install-servers deny clean clean-servers
-.PHONY: charts-test images kind-load kind-up kind-down
+.PHONY: charts-test scan e2e-node images kind-load kind-up kind-down
 
 CARGO ?= cargo
 E2E = --test servers --test operator_topics --test charts
@@ -72,6 +72,24 @@ instructions: ## Instructions per trade of the hot paths, counted by callgrind
 charts-test: binaries ## The charts as helm renders them, against schemas and the operator (UPDATE=1 rewrites golden files)
 	$(TESTBED) install helm kubernetes-schemas kafka
 	$(CARGO) test --locked --package candles-testbed --test charts
+
+# Each line that `install` prints ends with the entry in the cache.
+SCANNERS = $(TESTBED) install helm checkov kube-score | sed -n \
+    -e 's|^helm [^:]*: \(.*\)|HELM=\1/bin/helm|p' -e 's|^checkov [^:]*: \(.*\)|CHECKOV=\1/venv/bin/checkov|p' \
+    -e 's|^kube-score [^:]*: \(.*\)|KUBE_SCORE=\1/bin/kube-score|p'
+scan: ## checkov and kube-score over what the charts render by default: no finding, or its reason in the chart
+	@found=$$($(SCANNERS)) && env $$found charts/scan
+
+# As above: `install` prints a line for each entry.
+NODE = $(TESTBED) install kubernetes node coredns helm kafka apicurio influxdb | sed -n \
+    -e 's|^kubernetes [^:]*: \(.*\)|BIN_KUBERNETES=\1/bin|p' -e 's|^node [^:]*: \(.*\)|BIN_NODE=\1/bin|p' \
+    -e 's|^coredns [^:]*: \(.*\)|BIN_COREDNS=\1/bin|p' -e 's|^helm [^:]*: \(.*\)|BIN_HELM=\1/bin|p' \
+    -e 's|^kafka [^:]*: \(.*\)|KAFKA=\1|p' -e 's|^apicurio [^:]*: \(.*\)|APICURIO=\1|p' \
+    -e 's|^influxdb [^:]*: \(.*\)|INFLUXDB=\1|p'
+e2e-node: ## The charts on a real Kubernetes node in namespaces of its own: install, scale, break, upgrade, uninstall (needs root)
+	@echo "e2e-node: needs root; changes nothing of this machine's network (see testbed/node/e2e)"
+	$(CARGO) build --locked --workspace --bins
+	@found=$$($(NODE)) && env $$found PROGRAMS=$${CARGO_TARGET_DIR:-target}/debug testbed/node/e2e
 
 images: ## Images of operator, workers and candlectl (ENGINE, TAG, PREFIX, PREBUILT, BASE_IMAGE: see images/build)
 	@images/build

@@ -26,10 +26,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build or fetch servers, once, into the cache; without names all of them
+    /// Build or fetch servers, once, into the cache; without names all that tests need
     Install {
         /// Which ones
-        #[arg(value_parser = PossibleValuesParser::new(artefacts::ALL.iter().map(|artefact| artefact.name)))]
+        #[arg(value_parser = PossibleValuesParser::new(artefacts::names()))]
         names: Vec<String>,
     },
     /// Remove everything that was installed, and the kept folders of ended runs
@@ -85,8 +85,13 @@ async fn main() -> ExitCode {
 
 async fn install_all(names: &[String]) -> Result<(), Error> {
     let cache = Cache::from_env()?;
-    let wanted = |artefact: &&&Artefact| names.is_empty() || names.iter().any(|name| name == artefact.name);
-    for artefact in artefacts::ALL.iter().filter(wanted) {
+    let named = |artefact: &&'static Artefact| names.iter().any(|name| name == artefact.name);
+    let wanted: Vec<&'static Artefact> = if names.is_empty() {
+        artefacts::ALL.to_vec()
+    } else {
+        artefacts::everything().filter(named).collect()
+    };
+    for artefact in wanted {
         let entry = install::ensure(&cache, artefact)?;
         if artefact.name == artefacts::KAFKA.name {
             kafka::install().await?;

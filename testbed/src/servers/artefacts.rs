@@ -1,12 +1,13 @@
 //! What is built or fetched, from which committed wrapper files (`testbed/artifacts/<name>/`), by which steps.
-//! A new one is a constant here, its wrapper files, and a line in [`ALL`]. Nothing is started here.
+//! A new one is a constant here, its wrapper files, and a line in [`ALL`] or `NAMED`. Nothing is started here.
 
 use std::path::Path;
 use std::process::Command;
 
-use super::charts::{HELM, SCHEMAS};
+use super::charts::{CHECKOV, HELM, KUBE_SCORE, SCHEMAS};
 use super::error::{Error, Result};
 use super::install::{Build, Tool};
+use super::node::{COREDNS, NODE};
 
 /// Something that `testbed install` puts into the cache.
 pub struct Artefact {
@@ -120,9 +121,22 @@ pub const DATAFUSION: Artefact = Artefact {
     revision: "1",
 };
 
-/// Everything that `testbed install` knows.
+/// Everything that tests need: what `testbed install` without names installs.
 pub const ALL: &[&Artefact] =
     &[&KAFKA, &APICURIO, &AXONOPS, &INFLUXDB, &KUBERNETES, &DATAFUSION, &HELM, &SCHEMAS];
+
+/// What `testbed install` installs only when it is named.
+const NAMED: &[&Artefact] = &[&NODE, &COREDNS, &CHECKOV, &KUBE_SCORE];
+
+/// Everything that `testbed install` knows.
+pub fn everything() -> impl Iterator<Item = &'static Artefact> {
+    ALL.iter().chain(NAMED).copied()
+}
+
+/// Names of [`everything`].
+pub fn names() -> impl Iterator<Item = &'static str> {
+    everything().map(|artefact| artefact.name)
+}
 
 /// Runs one goal of Maven's dependency plugin, with checksums enforced.
 fn maven(build: &Build<'_>, step: &str, goal: &str, folder: &str, options: &[&str]) -> Result<()> {
@@ -155,7 +169,7 @@ fn kubernetes(build: &Build<'_>) -> Result<()> {
 }
 
 /// The version that the API server reports, and no debug information: a tenth of the compiler's work.
-const KUBERNETES_FLAGS: [&str; 4] = [
+pub(crate) const KUBERNETES_FLAGS: [&str; 4] = [
     "-gcflags",
     "all=-dwarf=false",
     "-ldflags",

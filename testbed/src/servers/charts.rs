@@ -1,5 +1,5 @@
-//! What charts are rendered and checked with: helm, kubeconform and kind, and the API of each Kubernetes version as
-//! schemas. Nothing is started here.
+//! What charts are rendered and checked with: helm, kubeconform and kind, the API of each Kubernetes version as
+//! schemas, and the scanners of `make scan`. Nothing is started here.
 
 use super::artefacts::{Artefact, GO, PYTHON, go_build, wrapper};
 use super::error::Result;
@@ -22,6 +22,40 @@ pub const SCHEMAS: Artefact = Artefact {
     files: wrapper!("kubernetes-schemas": "requirements.txt", "unpack.py"),
     tools: &[PYTHON],
     build: schemas,
+    revision: "1",
+};
+
+/// `venv/bin/checkov`.
+pub const CHECKOV: Artefact = Artefact {
+    name: "checkov",
+    version: "3.3.30",
+    files: wrapper!("checkov": "requirements.txt"),
+    tools: &[PYTHON],
+    build: |build| {
+        let venv = build.out.join("venv");
+        let mut command = build.command("python3");
+        command.args(["-m", "venv"]).arg(&venv);
+        build.step("make a virtual environment (Debian package python3-venv)", command)?;
+        let mut command = build.command(&venv.join("bin/python").display().to_string());
+        command.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
+        command.args(["--requirement", "requirements.txt"]);
+        build.step("fetch and install it (a minute or two)", command)
+    },
+    revision: "1",
+};
+
+/// `bin/kube-score`.
+pub const KUBE_SCORE: Artefact = Artefact {
+    name: "kube-score",
+    version: "1.20.0",
+    files: wrapper!("kube-score": "go.mod", "go.sum", "tools.go"),
+    tools: &[GO],
+    build: |build| {
+        let package = "github.com/zegl/kube-score/cmd/kube-score";
+        let mut command = go_build(build, &build.out.join("bin/kube-score"), package, &[]);
+        command.env("CGO_ENABLED", "0");
+        build.step("compile", command)
+    },
     revision: "1",
 };
 

@@ -26,6 +26,7 @@ pub mod influxdb;
 pub mod install;
 pub mod kafka;
 pub mod kubernetes;
+pub mod node;
 mod pki;
 mod ports;
 mod process;
