@@ -171,16 +171,16 @@ impl LastRecord {
 
 impl Entry {
     fn encode(&self) -> String {
-        let mut entry = format!("{}={}/{}", self.symbol, text(self.seen_ms), text(self.covered_from_ms));
+        let mut parts = vec![text(self.seen_ms), text(self.covered_from_ms)];
         if let Some(ahead) = &self.ahead {
             let islands: Vec<String> = ahead.islands.iter().map(Island::encode).collect();
-            entry.push_str(&format!("/{}/{}", ahead.reach_ms, islands.join("+")));
+            parts.extend([ahead.reach_ms.to_string(), islands.join("+")]);
         }
         if !self.earlier.is_empty() {
             let earlier: Vec<String> = self.earlier.iter().map(Stretch::encode).collect();
-            entry.push_str(&format!("/{}", earlier.join("+")));
+            parts.push(earlier.join("+"));
         }
-        entry
+        format!("{}={}", self.symbol, parts.join("/"))
     }
 
     fn parse(text: &str, whole: bool) -> Option<Self> {
