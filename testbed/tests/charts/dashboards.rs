@@ -55,9 +55,9 @@ fn every_dashboard_of_the_charts_is_checked() {
         "charts/candles-stack/files/dashboards",
         "charts/candles-stack/files/dashboards/v3",
     ] {
-        let entries = std::fs::read_dir(ROOT.join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
-        let names = entries.map(|name| format!("{folder}/{}", name.to_str().unwrap()));
-        found.extend(names.filter(|name| name.ends_with(".json")));
+        let paths = std::fs::read_dir(ROOT.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let json = paths.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
+        found.extend(json.map(|path| format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap())));
     }
     let found: BTreeSet<String> = found.into_iter().collect();
     assert_eq!(found, FILES.map(str::to_owned).into());

@@ -83,7 +83,7 @@ async fn check(name: &str, language: &Language, ask: impl AsyncFn(&Value, View<'
         // A data source takes it from where its own queries have their text.
         let query = serde_json::json!({"query": found["query"]["query"], "rawSql": found["query"]["query"]});
         let rows = ask(&query, view(&[], golden::END_MS)).await;
-        let mut listed: Vec<&str> = rows.iter().map(|row| value_of(row)).collect();
+        let mut listed: Vec<&str> = rows.iter().map(value_of).collect();
         listed.sort_unstable();
         assert_eq!(listed, values, "{name}: variable {variable}");
     }
@@ -128,7 +128,7 @@ fn value_of(row: &BTreeMap<String, String>) -> &str {
     ["_value", "value", "symbol", "interval"].iter().find_map(|name| row.get(*name)).unwrap()
 }
 
-fn candles(rows: &Rows) -> Candles {
+fn candles(rows: &[BTreeMap<String, String>]) -> Candles {
     let candle = |row: &BTreeMap<String, String>| {
         let time_ns: i64 = row["time"].parse().unwrap();
         assert_eq!(time_ns % 1_000_000, 0);
