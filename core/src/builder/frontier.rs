@@ -83,7 +83,7 @@ pub(super) struct Frontier {
     earlier: Vec<Earlier>,
     /// Producers beyond a hole, by the start of what they claim.
     ahead: Vec<Island>,
-    /// The largest time that anybody said while a producer is ahead.
+    /// The largest time that anybody said while a producer is ahead; `None` when none is.
     reach: Option<Seen>,
     /// Whoever reads from after the first offset up to the second one cannot tell what they led to.
     doubts: Vec<(i64, i64)>,
@@ -139,7 +139,11 @@ impl Frontier {
             frontier.ahead.clone_from(islands);
             frontier.doubt_since = BEFORE;
         }
-        frontier.told_until = if entry.whole { head } else { i64::MIN };
+        if entry.whole {
+            frontier.told_until = head;
+            // What the checkpoint told has to be told on.
+            frontier.doubts.push((BEFORE, head - 1));
+        }
         frontier.watch();
         frontier
     }
@@ -274,22 +278,31 @@ impl Frontier {
     /// A producer shows every trade from `from_ms` on, and has shown those up to `until_ms`.
     fn begin(&mut self, producer: ProducerId, from_ms: i64, until_ms: Option<i64>, offset: i64) -> bool {
         self.told_until = i64::MIN;
+        let was_ahead = !self.ahead.is_empty();
         self.ahead.retain(|island| island.producer != producer);
+        let was_last_ahead = was_ahead && self.ahead.is_empty();
         let nothing_known = self.seen.is_none() && matches!(self.by, Limit::None | Limit::FirstRecord);
         if nothing_known || self.by == Limit::NextRecord {
             return self.begin_at(from_ms, offset)
                 | until_ms.is_some_and(|ms| self.claim(Claimant::Unsigned, ms, offset));
         }
-        let evidence = self.evidence(from_ms);
+        let mut evidence = self.evidence(from_ms);
+        if was_last_ahead {
+            // What led here began when the first was ahead.
+            evidence = evidence.min(self.doubt_since);
+        }
         if self.reaches(from_ms) {
             self.doubt(evidence, offset);
+            if was_last_ahead {
+                self.reach = None;
+            }
             if let Some(ms) = until_ms {
                 self.raise(ms, offset);
             }
         } else {
             if self.ahead.is_empty() {
                 self.doubt_since = evidence;
-                self.reach = self.seen.or(Some(Seen { ms: from_ms, offset }));
+                self.reach = self.reach.or(self.seen).or(Some(Seen { ms: from_ms, offset }));
             }
             self.ahead.push(Island { producer, from_ms, until_ms });
             self.ahead.sort_unstable_by_key(|island| (island.from_ms, island.producer));

@@ -585,3 +585,23 @@ fn a_checkpoint_that_cannot_fit_reads_from_the_origin() {
     assert!(checkpoint.fits() && checkpoint.fresh);
     assert_eq!(Builder::start_offset(&settings, &checkpoint), 7);
 }
+
+/// The only producer ahead starts anew: what its first claims led to must be told to whoever reads less of the log.
+#[test]
+fn a_producer_ahead_that_starts_again_is_in_the_checkpoint() {
+    let settings = settings(&["15s", "1m", "1h"]);
+    let log = [
+        Record::From(SYMBOL, 0),
+        resumes(0, 1, 12_001),
+        at(30_379, 30_379),
+        at(57_313, 57_313),
+        resumes(1, 41_001, 60_001),
+        from(1, 60_001),
+        Record::From(SYMBOL, 60_001),
+        Record::From(SYMBOL, 64_956),
+        Record::Until(SYMBOL, 64_956),
+    ];
+    for head in 0..=log.len() {
+        assert_eq!(resumed(&settings, &log, &[head]), run(&settings, &log), "restarted at {head}");
+    }
+}
