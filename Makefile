@@ -11,7 +11,9 @@ E2E = --test servers --test operator_topics --test charts
 E2E_SHARED = --test e2e --test operator
 # `candlectl` on the same servers, and its pages in headless Chromium.
 E2E_CLI = --test real --test browser
-TESTBED = $(CARGO) run --quiet --locked --package candles-testbed --bin testbed --
+# What `binaries` has built.
+DEBUG = $${CARGO_TARGET_DIR:-target}/debug
+TESTBED = $(DEBUG)/testbed
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -22,16 +24,16 @@ lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --lib --bins --locked -- -D warnings
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings $(IN_TESTS)
-	$(CARGO) clippy --locked --package candles-testbed $(E2E) $(E2E_SHARED) -- -D warnings $(IN_TESTS)
-	$(CARGO) clippy --locked --package candles-workers --features planted-bugs --lib --bins -- -D warnings
-	$(CARGO) clippy --locked --package candles-cli $(E2E_CLI) -- -D warnings $(IN_TESTS)
+	$(CARGO) clippy --workspace --locked $(E2E) $(E2E_SHARED) $(E2E_CLI) -- -D warnings $(IN_TESTS)
+	$(CARGO) clippy --workspace --locked --features candles-workers/planted-bugs --lib --bins -- -D warnings
 
+# Eight threads: the tests of producer and consumer mostly wait.
 test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
-	$(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=8 $(CARGO) test --workspace --locked
 
 # Four threads: two sets of servers, and for each a test that has them and one that waits
 # (testbed/src/servers/shared.rs). Two where every test starts servers of its own.
-e2e: binaries install-servers ## The same behaviours on the real servers
+e2e: install-servers ## The same behaviours on the real servers
 	$(CARGO) test --locked --workspace $(E2E) -- --test-threads=2
 	$(CARGO) test --locked --workspace $(E2E_SHARED) -- --test-threads=4
 	$(CARGO) test --locked --workspace $(E2E_CLI) -- --test-threads=2
@@ -39,13 +41,13 @@ e2e: binaries install-servers ## The same behaviours on the real servers
 # One seed is one schedule: see docs/chaos.md.
 CHAOS_ARGS = $(if $(CHAOS_RUNS),--runs $(CHAOS_RUNS)) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED)) \
     $(if $(CHAOS_ONLY),--only $(CHAOS_ONLY)) $(if $(CHAOS_SECONDS),--seconds $(CHAOS_SECONDS))
-CHAOS = $(CARGO) run --quiet --locked --package candles-testbed --bin chaos --
-chaos: binaries install-servers ## Break everything while it works, judge every candle (CHAOS_RUNS=200, CHAOS_SEED=7, CHAOS_ONLY=broker-kill)
+CHAOS = $(DEBUG)/chaos
+chaos: install-servers ## Break everything while it works, judge every candle (CHAOS_RUNS=200, CHAOS_SEED=7, CHAOS_ONLY=broker-kill)
 	$(CHAOS) $(CHAOS_ARGS) $(ARGS)
 
 # A binary of its own beside the workers, which stay as they are.
-chaos-planted: binaries install-servers ## Judge the judge: workers with planted bugs, each must be seen
-	$(CARGO) build --locked --package candles-workers --features planted-bugs --bin planted
+chaos-planted: install-servers ## Judge the judge: workers with planted bugs, each must be seen
+	$(CARGO) build --workspace --locked --features candles-workers/planted-bugs --bin planted
 	$(CHAOS) --planted
 
 demo: ## A whole pipeline in one process, in the browser and here, until Ctrl-C (ARGS="--real" for real servers)
@@ -77,7 +79,7 @@ charts-test: binaries ## The charts as helm renders them, against schemas and th
 SCANNERS = $(TESTBED) install helm checkov kube-score | sed -n \
     -e 's|^helm [^:]*: \(.*\)|HELM=\1/bin/helm|p' -e 's|^checkov [^:]*: \(.*\)|CHECKOV=\1/venv/bin/checkov|p' \
     -e 's|^kube-score [^:]*: \(.*\)|KUBE_SCORE=\1/bin/kube-score|p'
-scan: ## checkov and kube-score over what the charts render by default: no finding, or its reason in the chart
+scan: binaries ## checkov and kube-score over what the charts render by default: no finding, or its reason in the chart
 	@found=$$($(SCANNERS)) && env $$found charts/scan
 
 # As above: `install` prints a line for each entry.
@@ -86,10 +88,9 @@ NODE = $(TESTBED) install kubernetes node coredns helm kafka apicurio influxdb |
     -e 's|^coredns [^:]*: \(.*\)|BIN_COREDNS=\1/bin|p' -e 's|^helm [^:]*: \(.*\)|BIN_HELM=\1/bin|p' \
     -e 's|^kafka [^:]*: \(.*\)|KAFKA=\1|p' -e 's|^apicurio [^:]*: \(.*\)|APICURIO=\1|p' \
     -e 's|^influxdb [^:]*: \(.*\)|INFLUXDB=\1|p'
-e2e-node: ## The charts on a real Kubernetes node in namespaces of its own: install, scale, break, upgrade, uninstall (needs root)
+e2e-node: binaries ## The charts on a real Kubernetes node in namespaces of its own: install, scale, break, upgrade, uninstall (needs root)
 	@echo "e2e-node: needs root; changes nothing of this machine's network (see testbed/node/e2e)"
-	$(CARGO) build --locked --workspace --bins
-	@found=$$($(NODE)) && env $$found PROGRAMS=$${CARGO_TARGET_DIR:-target}/debug testbed/node/e2e
+	@found=$$($(NODE)) && env $$found PROGRAMS=$(DEBUG) testbed/node/e2e
 
 images: ## Images of operator, workers and candlectl (ENGINE, TAG, PREFIX, PREBUILT, BASE_IMAGE: see images/build)
 	@images/build
@@ -103,7 +104,7 @@ kind-up: ## A kind cluster with everything in it, from nothing to candles; each 
 kind-down: ## Remove that cluster
 	@images/kind down
 
-install-servers: ## Build or fetch the real servers, once, into the cache
+install-servers: binaries ## Build or fetch the real servers, once, into the cache
 	$(TESTBED) install
 
 deny: ## Licences, banned crates and sources of all dependencies
@@ -113,9 +114,10 @@ deny: ## Licences, banned crates and sources of all dependencies
 clean: ## Remove what cargo built
 	$(CARGO) clean
 
-clean-servers: ## Remove the installed servers and the kept logs of ended runs
+clean-servers: binaries ## Remove the installed servers and the kept logs of ended runs
 	$(TESTBED) clean
 
+# With the tests, whose dependencies ask for more features: without them all is built a second time after `make test`.
 .PHONY: binaries
 binaries:
-	$(CARGO) build --workspace --bins --locked
+	$(CARGO) build --workspace --bins --tests --locked

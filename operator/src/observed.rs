@@ -23,8 +23,6 @@ pub struct Observed {
     pub claim: Option<TopicClaim>,
     /// What stopped a step of the last pass.
     pub obstacles: Vec<Obstacle>,
-    /// The resource is on its way out.
-    pub deleting: bool,
 }
 
 /// What is known about the topic and its dead letter topic.

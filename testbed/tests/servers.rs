@@ -286,7 +286,9 @@ async fn influxdb_refuses_what_a_token_does_not_allow() {
 
 /// Starts this test binary again as a process with two servers, which prints their ids and then does `end`.
 fn parent_with_servers(runs: &Path, end: &str) -> (Child, BufReader<ChildStdout>, Vec<u32>) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    // A shell's background job, as a runner of tests may be, ignores SIGINT, and so would the helper.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(std::env::current_exe().unwrap());
     command.args(["--exact", "helper_parent_of_servers", "--ignored", "--nocapture"]);
     command.env(RUN_DIR_VARIABLE, runs).env("TESTBED_END", end);
     let mut parent = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

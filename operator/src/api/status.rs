@@ -196,7 +196,6 @@ pub enum ConditionReason {
     GrowingPartitions,
     RollingOut,
     Scaling,
-    Deleting,
     // Stalled
     ResourceConflict,
     TopicExists,
@@ -242,7 +241,6 @@ impl ConditionReason {
             Self::GrowingPartitions => "GrowingPartitions",
             Self::RollingOut => "RollingOut",
             Self::Scaling => "Scaling",
-            Self::Deleting => "Deleting",
             Self::ResourceConflict => "ResourceConflict",
             Self::TopicExists => "TopicExists",
             Self::NameConflict => "NameConflict",

@@ -40,7 +40,7 @@ pub fn status(
     let generation = pipeline.metadata.generation;
     let findings = match valid {
         Ok(valid) => findings(valid, observed),
-        Err(invalid) => broken(invalid, observed),
+        Err(invalid) => broken(invalid),
     };
     let mut status = CandlePipelineStatus {
         observed_generation: generation,
@@ -82,20 +82,12 @@ fn kept(conditions: &[Condition]) -> impl Iterator<Item = Condition> {
 }
 
 /// A broken spec changes nothing of what runs.
-fn broken(invalid: &InvalidSpec, observed: &Observed) -> Vec<Finding> {
+fn broken(invalid: &InvalidSpec) -> Vec<Finding> {
     let message = format!("{invalid}. What runs stays as it is; correct the spec");
-    let mut findings = vec![
+    vec![
         Finding::new(Type::Ready, State::False, Reason::InvalidSpec, &message),
         Finding::new(Type::Stalled, State::True, Reason::InvalidSpec, &message),
-    ];
-    if observed.deleting {
-        findings.push(deleting());
-    }
-    findings
-}
-
-fn deleting() -> Finding {
-    Finding::new(Type::Reconciling, State::True, Reason::Deleting, "the pipeline is being deleted")
+    ]
 }
 
 fn findings(valid: &ValidPipeline, observed: &Observed) -> Vec<Finding> {
@@ -106,9 +98,7 @@ fn findings(valid: &ValidPipeline, observed: &Observed) -> Vec<Finding> {
     let stalled = condition::stalled(&observed.obstacles).or_else(|| topic::stalled(&topic));
     let parts = [&topic, &producer, &consumer];
     let mut findings = vec![ready(valid, stalled.as_ref(), secrets.as_ref(), parts)];
-    if observed.deleting {
-        findings.push(deleting());
-    } else if let Some(stalled) = stalled {
+    if let Some(stalled) = stalled {
         findings.push(stalled);
     } else if let Some(reconciling) = reconciling(valid, observed, parts) {
         findings.push(reconciling);

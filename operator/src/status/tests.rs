@@ -138,7 +138,6 @@ fn equal_facts_give_an_equal_status() {
         working(&of),
         Observed { topic: TopicFacts::Unreachable { message: "x".to_owned() }, ..working(&of) },
         Observed { obstacles: vec![Obstacle::TopicExists { topic: "t".to_owned() }], ..working(&of) },
-        Observed { deleting: true, ..working(&of) },
     ];
     for observed in &facts {
         of.status = Some(status_of(&of, observed, 100));
@@ -389,13 +388,6 @@ fn the_claim_on_a_topic_is_remembered_while_the_brokers_are_away() {
         (topic.claim, topic.id.as_deref(), topic.partitions),
         (Some(TopicClaim::Created), Some("AAAA"), Some(3))
     );
-}
-
-#[test]
-fn a_deletion_is_told() {
-    let of = pipeline(&[]);
-    let status = status_of(&of, &Observed { deleting: true, ..working(&of) }, 100);
-    assert!(told(&status).contains(&"Reconciling=True Deleting".to_owned()));
 }
 
 proptest! {
