@@ -68,7 +68,9 @@ async fn an_address_without_brokers_leaves_the_running_workers_alone() {
     }
     one.edit(json!({"kafka": {"bootstrapServers": world.bed.kafka.bootstrap()}})).await;
     one.expect_ready().await;
-    assert_eq!(world.api.list(&world.core("pods")).await.unwrap().len(), before.len());
+    // Those of a rollout go when the new ones are ready.
+    let pods = async || world.api.list(&world.core("pods")).await.unwrap().len();
+    eventually("pods", before.len(), pods).await;
 }
 
 #[tokio::test]
