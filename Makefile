@@ -6,9 +6,9 @@
 .PHONY: charts-test scan e2e-node images kind-load kind-up kind-down
 
 CARGO ?= cargo
-E2E = --test servers --test operator_topics --test charts
-# Their tests share servers.
-E2E_SHARED = --test e2e --test operator
+E2E = --test servers --test operator --test operator_topics --test charts
+# Its tests take turns on two sets of servers.
+E2E_SHARED = --test e2e
 # `candlectl` on the same servers, and its pages in headless Chromium.
 E2E_CLI = --test real --test browser
 # What `binaries` has built.
@@ -32,7 +32,7 @@ test: ## All tests that need no server (UPDATE=1 rewrites generated documents)
 	RUST_TEST_THREADS=8 $(CARGO) test --workspace --locked
 
 # Four threads: two sets of servers, and for each a test that has them and one that waits
-# (testbed/src/servers/shared.rs). Two where every test starts servers of its own.
+# (testbed/src/servers/shared.rs). Two for the others.
 e2e: install-servers ## The same behaviours on the real servers
 	$(CARGO) test --locked --workspace $(E2E) -- --test-threads=2
 	$(CARGO) test --locked --workspace $(E2E_SHARED) -- --test-threads=4
